@@ -1,0 +1,30 @@
+"""``vlkd bench``: a group whose members come from the entry-point group ``vlkd.benches``."""
+
+from __future__ import annotations
+
+import typer
+
+from vlkd_hub._commands import EntryPointGroup, Verb
+
+__all__ = ["app"]
+
+
+class BenchGroup(EntryPointGroup):
+    """The benches of ``vlkd bench``."""
+
+    entry_point_group = "vlkd.benches"
+    verbs = {"caption": Verb("Seconds for one caption at batch 1: torch, ONNX, and over HTTP.", "export")}
+
+
+app = typer.Typer(
+    name="bench",
+    cls=BenchGroup,
+    help="Measure speed, and print it with the load of the machine.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+@app.callback()
+def root() -> None:
+    """Measure speed, and print it with the load of the machine."""

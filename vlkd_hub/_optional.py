@@ -26,6 +26,5 @@ def require(module: str, extra: str) -> ModuleType:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
         raise MissingDependencyError(
-            f"'{module.split('.')[0]}' is needed here and is not installed. "
-            f'Run: pip install "vlkd-hub[{extra}]"'
+            f"'{module.split('.')[0]}' is needed here and is not installed. Run: pip install \"vlkd-hub[{extra}]\""
         ) from error

@@ -90,8 +90,9 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
-        """The text of ``manifest.json``, keys in the order of the fields."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        """The text of ``manifest.json``; the format comes first."""
+        head = {"format": self.format, "format_version": self.format_version}
+        return json.dumps(head | asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:

@@ -1,0 +1,70 @@
+# Everything a person who just cloned needs. Start with: make quickstart
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# torch and torchvision go first and together, so that the resolver picks two that belong to each other.
+TORCH ?= torch torchvision
+# Bytecode is made for what is imported, when it is imported: a third of the install time saved.
+PIP_FLAGS ?= --no-compile --disable-pip-version-check --quiet
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test check format bench system-deps clean clean-all
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+install: $(INSTALLED)  ## make .venv and install everything in it
+
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found; name it with PYTHON=..." >&2; exit 1; }
+	@echo "Installing into $(VENV) (a few minutes, once) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade pip
+	$(BIN)/python -m pip install $(PIP_FLAGS) $(TORCH)
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[dev]'
+	@touch $@
+
+quickstart: $(INSTALLED)  ## the whole path on made-up scenes, in .quickstart
+	$(BIN)/vlkd quickstart $(ARGS)
+
+test: $(INSTALLED)  ## the default tests: CPU, no network; ARGS="-k word" narrows them
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED)  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## put the code in its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)  ## time one caption of the quickstart's student: torch, ONNX
+	@test -d .quickstart/bundle || { echo "Run make quickstart first: it makes the student to time." >&2; exit 1; }
+	$(BIN)/vlkd bench caption .quickstart/student .quickstart/bundle --data .quickstart/data $(ARGS)
+
+# Best effort: without them the tests that need chromium or Java are skipped and say so.
+system-deps:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		missing=""; \
+		command -v chromium >/dev/null || missing="$$missing chromium"; \
+		command -v java >/dev/null || missing="$$missing default-jre-headless"; \
+		if [ -n "$$missing" ]; then \
+			echo "Installing$$missing"; \
+			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; } \
+				|| echo "Could not install$$missing; the tests that need them will be skipped." >&2; \
+		fi; \
+	fi
+
+clean:  ## remove caches and builds
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+clean-all: clean  ## remove also the environment and the quickstart's output
+	rm -rf $(VENV) .quickstart

@@ -1,0 +1,216 @@
+"""A dynamic batcher: items that arrive one by one run together, and one bad item fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError
+from vlkd_serving.metrics import Metrics
+
+__all__ = ["BatchFunction", "DynamicBatcher"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+BatchFunction = Callable[[Sequence[Item], Any], Sequence[Result]]
+
+
+@dataclass(eq=False)
+class _Entry(Generic[Item, Result]):
+    item: Item
+    key: Hashable
+    deadline: float  # on the event loop's clock, seconds
+    future: asyncio.Future[Result]
+    arrived: float = field(default_factory=time.perf_counter)
+
+
+class DynamicBatcher(Generic[Item, Result]):
+    """Collects items for one model part and runs them in batches on a thread.
+
+    An idle part starts on the first item at once. It waits for company only while :meth:`expect` says that more items
+    are on their way, and at most ``max_delay_s``. While a batch runs, what arrives gathers for the next one.
+
+    Args:
+        part: name of the model part, for metrics and errors.
+        run: ``run(items, key)`` -> one result an item, in order; called on ``executor``.
+        executor: threads that run batches.
+        slots: one permit a thread; a batch is put together only when it can start, so late comers still join it.
+        max_batch: most items of one batch; only items of equal ``key`` (options) share one.
+        max_delay_s: longest wait for expected items, seconds.
+        max_queue: most items that wait.
+        metrics: queue depth and time, batch size and time.
+    """
+
+    def __init__(
+        self,
+        part: str,
+        run: BatchFunction[Item, Result],
+        *,
+        executor: Executor,
+        slots: asyncio.Semaphore,
+        max_batch: int,
+        max_delay_s: float,
+        max_queue: int,
+        metrics: Metrics,
+    ) -> None:
+        self.part = part
+        self._run = run
+        self._executor = executor
+        self._slots = slots
+        self._max_batch = max_batch
+        self._max_delay_s = max_delay_s
+        self._max_queue = max_queue
+        self._metrics = metrics
+        self._queue: deque[_Entry[Item, Result]] = deque()
+        self._expected = 0
+        self._changed = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the worker; call it inside the running event loop."""
+        self._worker = asyncio.get_running_loop().create_task(self._work(), name=f"batcher-{self.part}")
+
+    async def stop(self) -> None:
+        """Stop the worker; items that still wait fail with :class:`UnavailableError`."""
+        if self._worker is None:
+            return
+        self._worker.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._worker
+        self._worker = None
+        while self._queue:
+            _set_exception(self._queue.popleft(), UnavailableError("The server is shutting down."))
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker runs."""
+        return self._worker is not None and not self._worker.done()
+
+    @contextmanager
+    def expect(self, items: int = 1) -> Iterator[None]:
+        """Tell that ``items`` are being prepared and will be submitted when the body ends."""
+        self._expected += items
+        try:
+            yield
+        finally:
+            self._expected -= items
+            self._changed.set()
+
+    async def submit(self, item: Item, deadline: float, key: Hashable = None) -> Result:
+        """Run one item with whoever else is there.
+
+        Args:
+            item: what ``run`` takes.
+            deadline: on the event loop's clock; an item that waits past it never enters a batch.
+            key: options; items with different ones never share a batch.
+
+        Raises:
+            OverloadedError: too many items wait.
+            DeadlineError: no result in time.
+            UnavailableError: the batcher is not running.
+        """
+        if not self.alive:
+            raise UnavailableError("The server is not ready.")
+        if len(self._queue) >= self._max_queue:
+            self._metrics.rejected.labels(reason="queue_full").inc()
+            raise OverloadedError(f"{self._max_queue} items already wait; retry shortly.")
+        entry: _Entry[Item, Result] = _Entry(item, key, deadline, asyncio.get_running_loop().create_future())
+        self._queue.append(entry)
+        self._depth()
+        self._changed.set()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await entry.future
+        except TimeoutError:
+            self._metrics.rejected.labels(reason="deadline").inc()
+            raise DeadlineError("The answer was not ready in time.") from None
+
+    async def _work(self) -> None:
+        while True:
+            await self._gather()
+            async with self._slots:
+                batch = self._take()
+                if batch:
+                    await self._execute(batch)
+
+    async def _gather(self) -> None:
+        """Return when a batch should start: at least one item, and nobody else worth waiting for."""
+        loop = asyncio.get_running_loop()
+        while not self._queue:
+            self._changed.clear()
+            await self._changed.wait()
+        await asyncio.sleep(0)  # let requests that became ready in this same turn of the loop join
+        until = loop.time() + self._max_delay_s
+        while self._expected > 0 and len(self._queue) < self._max_batch:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
+
+    def _take(self) -> list[_Entry[Item, Result]]:
+        """The oldest live item and the others of its key, up to ``max_batch``; the dead ones are dropped."""
+        now = asyncio.get_running_loop().time()
+        batch: list[_Entry[Item, Result]] = []
+        rest: deque[_Entry[Item, Result]] = deque()
+        for entry in self._queue:
+            if entry.future.done() or entry.deadline <= now:
+                continue
+            if len(batch) < self._max_batch and (not batch or entry.key == batch[0].key):
+                batch.append(entry)
+            else:
+                rest.append(entry)
+        self._queue = rest
+        self._depth()
+        return batch
+
+    async def _execute(self, batch: list[_Entry[Item, Result]]) -> None:
+        for entry in batch:
+            self._metrics.queue_seconds.labels(part=self.part).observe(time.perf_counter() - entry.arrived)
+        self._metrics.batch_size.labels(part=self.part).observe(len(batch))
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self._executor, self._call, batch)
+        except asyncio.CancelledError:
+            for entry in batch:
+                _set_exception(entry, UnavailableError("The server is shutting down."))
+            raise
+        except Exception as error:
+            await self._isolate(batch, error)
+            return
+        for entry, result in zip(batch, results, strict=True):
+            if not entry.future.done():
+                entry.future.set_result(result)
+
+    async def _isolate(self, batch: list[_Entry[Item, Result]], error: Exception) -> None:
+        """Halve a failed batch until the items at fault stand alone; the others get their results."""
+        if len(batch) == 1:
+            _set_exception(batch[0], error)
+            return
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            live = [entry for entry in half if not entry.future.done()]
+            if live:
+                await self._execute(live)
+
+    def _call(self, batch: list[_Entry[Item, Result]]) -> Sequence[Result]:
+        begin = time.perf_counter()
+        results = self._run([entry.item for entry in batch], batch[0].key)
+        self._metrics.infer_seconds.labels(part=self.part).observe(time.perf_counter() - begin)
+        if len(results) != len(batch):
+            raise RuntimeError(f"{self.part} returned {len(results)} results for {len(batch)} items")
+        return results
+
+    def _depth(self) -> None:
+        self._metrics.queue_depth.labels(part=self.part).set(len(self._queue))
+
+
+def _set_exception(entry: _Entry[Item, Result], error: Exception) -> None:
+    if not entry.future.done():
+        entry.future.set_exception(error)

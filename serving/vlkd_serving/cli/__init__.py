@@ -1,0 +1,3 @@
+"""The commands ``vlkd index``, ``vlkd serve`` and ``vlkd demo``."""
+
+from __future__ import annotations

@@ -125,7 +125,8 @@ def _package_table(packages: list[dict[str, Any]]) -> Table:
     for item in packages:
         color = "green" if item["ok"] else "red"
         shown = f"[{color}]{item['installed'] or 'no'}[/]"
-        table.add_row(item["package"], item["wanted"], shown, " ".join(item["extras"]) or "(always)")
+        extras = [name for name in item["extras"] if name != "dev"] or item["extras"]
+        table.add_row(item["package"], item["wanted"], shown, " ".join(extras) or "(always)")
     return table
 
 

@@ -1,0 +1,81 @@
+"""``vlkd doctor`` tells what is missing and the command that brings it."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from vlkd_hub import cli, doctor
+
+
+def doctored(monkeypatch: pytest.MonkeyPatch, lines: list[str], installed: dict[str, str]) -> dict:
+    """What ``examine`` says with these requirements and these packages."""
+
+    def fake_version(name: str) -> str:
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(doctor, "requires", lambda name: lines)
+    monkeypatch.setattr(doctor, "version", fake_version)
+    return doctor.examine()
+
+
+LINES = [
+    "numpy>=1.26",
+    'torch>=2.9; extra == "models"',
+    'vlkd-hub[models]; extra == "train"',
+    'torch>=2.9; extra == "train"',
+    'torch>=2.9; extra == "all"',
+    'ruff>=0.8; extra == "dev"',
+]
+
+
+def test_nothing_missing(monkeypatch) -> None:
+    facts = doctored(monkeypatch, LINES, {"numpy": "2.0", "torch": "2.14.0+cpu", "ruff": "0.9"})
+    assert [item["package"] for item in facts["packages"] if not item["ok"]] == []
+    assert not [line for line in facts["advice"] if "pip install" in line]
+
+
+def test_missing_and_old_packages_are_named_with_the_command(monkeypatch) -> None:
+    """A version too old is as bad as none; a package of several extras is advised once."""
+    facts = doctored(monkeypatch, LINES, {"numpy": "1.20"})
+    advice = [line for line in facts["advice"] if "pip install" in line]
+    assert advice == [
+        'numpy: run pip install --upgrade "vlkd-hub"',
+        'torch: run pip install --upgrade "vlkd-hub[models]"',
+        'ruff: run pip install --upgrade "vlkd-hub[dev]"',
+    ]
+    torch = next(item for item in facts["packages"] if item["package"] == "torch")
+    assert torch == {
+        "package": "torch",
+        "wanted": ">=2.9",
+        "installed": None,
+        "ok": False,
+        "extras": ["models", "train"],
+    }
+
+
+def test_advice_for_absent_programs(monkeypatch) -> None:
+    """Without Java a score is left out of the evaluation: the person should hear of it here too."""
+    monkeypatch.setattr(doctor, "describe_machine", lambda: {"java": None, "chromium": None})
+    advice = doctored(monkeypatch, [], {})["advice"]
+    assert [line.split(":")[0] for line in advice] == ["Java", "Chromium"]
+
+
+def test_json_is_all_that_is_printed(capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["doctor", "--json"])
+    assert stopped.value.code == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert {item["package"] for item in facts["packages"]} >= {"numpy", "torch", "onnxruntime", "faiss-cpu"}
+    assert next(item for item in facts["packages"] if item["package"] == "numpy")["installed"] == version("numpy")
+
+
+def test_table_shows_every_package(capsys) -> None:
+    doctor.doctor(as_json=False)
+    shown = capsys.readouterr().out
+    assert "numpy" in shown
+    assert "onnxruntime providers" in shown

@@ -1,0 +1,137 @@
+"""Which other files an ONNX file points at, read from its bytes alone, so that a hostile one is never opened.
+
+onnxruntime opens the external weight files that a model names. Before a session is made, every such name must be one
+of the bundle's own files. Only the parts of the protobuf that can hold tensors are walked; weights are skipped over.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlkd_hub.errors import BundleError
+
+__all__ = ["ExternalData", "check_external_data", "external_data"]
+
+# Numbers of onnx.proto's fields: message -> field -> message inside it.
+CHILDREN: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+TENSOR_EXTERNAL_DATA = 13
+ENTRY_KEY, ENTRY_VALUE = 1, 2
+MAX_DEPTH = 64
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True)
+class ExternalData:
+    """One reference to a weight file."""
+
+    location: str
+    offset: int
+    """Bytes from the start of the file."""
+    length: int | None
+    """Bytes; None means up to the end."""
+
+
+def external_data(path: str | Path) -> list[ExternalData]:
+    """List the external weights that the ONNX file at ``path`` names.
+
+    Raises:
+        BundleError: the file is not well-formed protobuf.
+    """
+    path = Path(path)
+    if path.stat().st_size == 0:
+        raise BundleError(f"{path} is empty. Export the student again.")
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            return list(_walk(data, 0, len(data), "model", 0))
+        except (IndexError, UnicodeDecodeError, ValueError) as error:
+            raise BundleError(f"{path} is not a well-formed ONNX file ({error}). Export the student again.") from error
+
+
+def check_external_data(path: str | Path, allowed: set[str]) -> None:
+    """Refuse an ONNX file that names a weight file it may not open.
+
+    Args:
+        path: the ONNX file.
+        allowed: names, relative to its folder, of files that belong to the bundle and are plain files.
+
+    Raises:
+        BundleError: a name is not in ``allowed``, or an offset or length lies outside its file.
+    """
+    path = Path(path)
+    for reference in external_data(path):
+        if reference.location not in allowed:
+            raise BundleError(
+                f"{path} keeps weights in {reference.location!r}, which is not a file of this bundle. "
+                "Do not use this bundle; export the student again."
+            )
+        size = (path.parent / reference.location).stat().st_size
+        end = reference.offset + (reference.length or 0)
+        if reference.offset < 0 or (reference.length or 0) < 0 or end > size:
+            raise BundleError(
+                f"{path} reads bytes {reference.offset} to {end} of {reference.location!r}, which holds {size}. "
+                "Export the student again."
+            )
+
+
+def _walk(data: mmap.mmap, start: int, end: int, kind: str, depth: int) -> Iterator[ExternalData]:
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    entries: dict[str, str] = {}
+    for number, low, high in _fields(data, start, end):
+        if kind == "tensor" and number == TENSOR_EXTERNAL_DATA:
+            texts = {field: data[a:b].decode() for field, a, b in _fields(data, low, high)}
+            name = texts.get(ENTRY_KEY, "")
+            if name in entries:
+                raise ValueError(f"a tensor names its {name} twice")
+            entries[name] = texts.get(ENTRY_VALUE, "")
+        elif number in CHILDREN.get(kind, {}):
+            yield from _walk(data, low, high, CHILDREN[kind][number], depth + 1)
+    if entries:
+        length = entries.get("length")
+        yield ExternalData(
+            entries.get("location", ""), int(entries.get("offset", "0")), None if length is None else int(length)
+        )
+
+
+def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield number, start and end of each length-delimited field; other fields are stepped over."""
+    position = start
+    while position < end:
+        key, position = _varint(data, position)
+        wire = key & 7
+        if wire == VARINT:
+            _, position = _varint(data, position)
+        elif wire in (FIXED64, FIXED32):
+            position += 8 if wire == FIXED64 else 4
+        elif wire == BYTES:
+            length, position = _varint(data, position)
+            if position + length > end:
+                raise ValueError("a field is longer than what holds it")
+            yield key >> 3, position, position + length
+            position += length
+        else:
+            raise ValueError(f"unknown wire type {wire}")
+    if position != end:
+        raise ValueError("a field is longer than what holds it")
+
+
+def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ValueError("a number is longer than ten bytes")

@@ -1,0 +1,93 @@
+"""onnxruntime sessions: threads, providers that are kept to, and files that are looked at first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vlkd_hub._optional import require
+from vlkd_hub.errors import BundleError, InvalidInputError, MissingDependencyError
+from vlkd_hub.runtime.external_data import check_external_data
+
+__all__ = ["DEFAULT_PROVIDERS", "available_cpus", "open_session"]
+
+DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
+MAX_DEFAULT_THREADS = 8
+"""A decoding step is a few milliseconds of small matrices: more threads wait for each other."""
+PROVIDER_PACKAGES = {
+    "CUDAExecutionProvider": "onnxruntime-gpu, with CUDA and cuDNN",
+    "TensorrtExecutionProvider": "onnxruntime-gpu, with TensorRT",
+    "OpenVINOExecutionProvider": "onnxruntime-openvino",
+}
+
+
+def available_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_session(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    providers: Sequence[str] | None = None,
+    allowed_external: set[str] | None = None,
+) -> Any:
+    """Open one ONNX graph.
+
+    The threads of a session do not spin between runs: a student holds several sessions that take turns, and on few
+    cores the idle ones would take the processor from the one at work.
+
+    Args:
+        path: the ``.onnx`` file.
+        threads: threads inside one operator; None means the processors of this process, 8 at most.
+        providers: onnxruntime's execution providers by name, in order; None means the CPU. All of them must load.
+        allowed_external: names of weight files beside ``path`` that it may read.
+
+    Returns:
+        An ``onnxruntime.InferenceSession``.
+
+    Raises:
+        BundleError: the file names weights outside ``allowed_external``, or onnxruntime cannot read it.
+        InvalidInputError: ``threads`` is below 1, or a provider is unknown to onnxruntime.
+        MissingDependencyError: onnxruntime, or a provider that was asked for, is not installed or does not load.
+    """
+    ort = require("onnxruntime", "serve")
+    if threads is not None and threads < 1:
+        raise InvalidInputError(f"threads must be 1 or more, got {threads}. Leave it out to use every processor.")
+    wanted = list(providers) if providers is not None else list(DEFAULT_PROVIDERS)
+    _check_providers(ort, wanted)
+    check_external_data(path, allowed_external or set())
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or min(available_cpus(), MAX_DEFAULT_THREADS)
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(str(path), options, providers=wanted)
+    except Exception as error:  # onnxruntime raises many classes, none with a common base of its own
+        raise BundleError(f"onnxruntime {ort.__version__} cannot open {path}: {error}") from error
+    absent = [name for name in wanted if name not in session.get_providers()]
+    if absent:
+        raise MissingDependencyError(_advice(absent[0], f"onnxruntime fell back to {session.get_providers()}"))
+    return session
+
+
+def _check_providers(ort: Any, wanted: list[str]) -> None:
+    if not wanted:
+        raise InvalidInputError("providers is empty; leave it out to use the CPU.")
+    for name in wanted:
+        if name not in ort.get_all_providers():
+            raise InvalidInputError(
+                f"onnxruntime {ort.__version__} knows no provider {name!r}. "
+                f"It knows {', '.join(ort.get_all_providers())}."
+            )
+        if name not in ort.get_available_providers():
+            raise MissingDependencyError(_advice(name, f"this onnxruntime has {ort.get_available_providers()}"))
+
+
+def _advice(name: str, found: str) -> str:
+    package = PROVIDER_PACKAGES.get(name, f"an onnxruntime built with {name}")
+    return f"{name} was asked for and is not there: {found}. Install {package}, or ask for CPUExecutionProvider."

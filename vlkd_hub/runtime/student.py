@@ -1,0 +1,259 @@
+"""A distilled student from its ONNX bundle: search vectors, captions and answers without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vlkd_hub.bundle import GenerationSpec, Manifest, read_manifest
+from vlkd_hub.errors import BundleError, InvalidInputError
+from vlkd_hub.runtime.decoder import CachedDecoder
+from vlkd_hub.runtime.generation import generate
+from vlkd_hub.runtime.generation_settings import GenerationSettings, unsupported_options
+from vlkd_hub.runtime.image_processing import ImageProcessor
+from vlkd_hub.runtime.sessions import open_session
+from vlkd_hub.runtime.text import TextProcessor
+
+__all__ = ["OnnxStudent"]
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+GENERATION_CONFIG = "generation_config.json"
+PROMPTS_KEPT = 64
+"""Encoded prompts that are kept: the caption prompt is the same for every picture."""
+
+
+class OnnxStudent:
+    """Embeds, captions and answers from a bundle; the same methods as ``vlkd_hub.inference.TorchStudent``.
+
+    Safe to share between threads: it holds no state of a request.
+
+    Args:
+        manifest: of the bundle.
+        sessions: name of the graph -> onnxruntime session.
+        image_processor: pictures to ``pixel_values``.
+        text_processor: texts to tokens and back.
+        generation_config: ``generation_config.json`` of the bundle.
+        batch_size: pictures or texts per run of a graph.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        sessions: dict[str, Any],
+        image_processor: ImageProcessor,
+        text_processor: TextProcessor,
+        generation_config: dict[str, Any],
+        batch_size: int = 32,
+    ) -> None:
+        self.manifest = manifest
+        self.image_processor = image_processor
+        self.text_processor = text_processor
+        self.batch_size = batch_size
+        self._sessions = sessions
+        self._generation_config = generation_config
+        self._encode_prompt = lru_cache(maxsize=PROMPTS_KEPT)(self._encode_one_prompt)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        directory: str | Path,
+        *,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+        verify: bool = True,
+        batch_size: int = 32,
+    ) -> OnnxStudent:
+        """Open a bundle.
+
+        Args:
+            directory: what ``vlkd export`` wrote.
+            threads: threads of one operator; None takes every processor, 8 at most.
+            providers: onnxruntime's execution providers; None means the CPU. One that is not there is an error.
+            verify: compare the SHA-256 of every file with the manifest before anything is opened.
+            batch_size: pictures or texts per run of a graph.
+
+        Raises:
+            BundleError: the bundle is incomplete, changed, or of another version.
+            MissingDependencyError: onnxruntime or a provider is absent.
+        """
+        directory = Path(directory)
+        manifest = read_manifest(directory, verify=verify)
+        names = ["image_encoder", "text_encoder"]
+        generation_config: dict[str, Any] = {}
+        if manifest.generation is not None:
+            names += ["cross_attention", "decoder"]
+            generation_config = _read_generation_config(directory, manifest)
+        external = {path.removeprefix("onnx/") for path in manifest.files if path.startswith("onnx/")}
+        sessions = {
+            name: open_session(
+                directory / "onnx" / f"{name}.onnx", threads=threads, providers=providers, allowed_external=external
+            )
+            for name in names
+        }
+        return cls(
+            manifest,
+            sessions,
+            ImageProcessor.from_pretrained(directory),
+            TextProcessor.from_pretrained(directory),
+            generation_config,
+            batch_size,
+        )
+
+    def embed_images(self, images: Sequence[Image.Image]) -> Floats:
+        """Return unit vectors, shape ``(len(images), dim)``.
+
+        Raises:
+            InvalidInputError: an item is not a picture.
+        """
+        rows = [self.encode_image(self.image_processor(images[at]))[0] for at in self._batches(images)]
+        return np.concatenate(rows) if rows else np.zeros((0, self.manifest.embedding_dim), np.float32)
+
+    def embed_texts(self, texts: Sequence[str]) -> Floats:
+        """Return unit vectors, shape ``(len(texts), dim)``.
+
+        Raises:
+            InvalidInputError: an item is not a text.
+        """
+        rows = [self.encode_text(*self.text_processor(texts[at]))[0] for at in self._batches(texts)]
+        return np.concatenate(rows) if rows else np.zeros((0, self.manifest.embedding_dim), np.float32)
+
+    def caption(
+        self, images: Sequence[Image.Image], *, num_beams: int | None = None, max_new_tokens: int | None = None
+    ) -> list[str]:
+        """Return one sentence a picture.
+
+        Raises:
+            InvalidInputError: an item is not a picture, a number is out of range, or the bundle only embeds.
+        """
+        settings = self.settings("caption", num_beams=num_beams, max_new_tokens=max_new_tokens)
+        return self._write("caption", images, [None] * len(images), settings)
+
+    def answer(
+        self,
+        images: Sequence[Image.Image],
+        questions: Sequence[str],
+        *,
+        num_beams: int | None = None,
+        max_new_tokens: int | None = None,
+    ) -> list[str]:
+        """Return one answer for each picture and question.
+
+        Raises:
+            InvalidInputError: as :meth:`caption`; or the lists differ in length, or a question is empty.
+        """
+        if len(images) != len(questions):
+            raise InvalidInputError(
+                f"Give one question a picture: got {len(images)} pictures and {len(questions)} questions."
+            )
+        settings = self.settings("vqa", num_beams=num_beams, max_new_tokens=max_new_tokens)
+        return self._write("vqa", images, questions, settings)
+
+    def settings(self, task: str, **options: Any) -> GenerationSettings:
+        """How ``task`` chooses tokens: the bundle's settings, then the task's, then ``options`` that are not None.
+
+        Raises:
+            InvalidInputError: the bundle only embeds, the task is unknown, or a value is out of range.
+        """
+        spec = vars(self._spec())
+        return GenerationSettings.merge(self._generation_config, spec, self.text_processor.task(task), options)
+
+    def encode_image(self, pixel_values: Floats) -> tuple[Floats, Floats]:
+        """``(batch, 3, H, W)`` -> unit vectors ``(batch, dim)`` and states ``(batch, tokens, width)``."""
+        embeds, states = self._sessions["image_encoder"].run(None, {"pixel_values": pixel_values})
+        return embeds, states
+
+    def encode_text(self, input_ids: Ints, attention_mask: Ints) -> tuple[Floats, Floats]:
+        """``(batch, length)`` twice -> unit vectors ``(batch, dim)`` and states ``(batch, length, width)``."""
+        feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
+        embeds, states = self._sessions["text_encoder"].run(None, feeds)
+        return embeds, states
+
+    def encode_prompts(self, task: str, questions: Sequence[str | None]) -> tuple[Floats, Ints]:
+        """States of the task's prompts, ``(batch, length, width)``, and their mask, ``(batch, length)``.
+
+        Equal prompts (a caption's prompt always is) are encoded once and kept.
+        """
+        prompts = [self.text_processor.build_prompt(task, question) for question in questions]
+        if len(set(prompts)) == 1:
+            states, mask = self._encode_prompt(prompts[0])
+            return np.repeat(states, len(prompts), axis=0), np.repeat(mask, len(prompts), axis=0)
+        input_ids, attention_mask = self.text_processor(prompts)
+        return self.encode_text(input_ids, attention_mask)[1], attention_mask
+
+    def generate_from_states(
+        self, context: Floats, context_mask: Ints, settings: GenerationSettings
+    ) -> list[list[int]]:
+        """Write one text a row.
+
+        Args:
+            context: image states, prompt states, or both joined along the tokens, ``(batch, tokens, width)``.
+            context_mask: 1 where ``context`` is real, ``(batch, tokens)``.
+            settings: see :meth:`settings`.
+
+        Returns:
+            The tokens of each row, without the start token, with the end token where it came.
+        """
+        sessions = self._sessions
+        spec = self._spec()
+        decoder = CachedDecoder(sessions["cross_attention"], sessions["decoder"], spec, context, context_mask)
+        return generate(decoder, context.shape[0], settings)
+
+    def write_tokens(
+        self, task: str, images: Sequence[Image.Image], questions: Sequence[str | None], settings: GenerationSettings
+    ) -> list[list[int]]:
+        """Tokens for pictures and questions (None for a task that asks nothing), in batches."""
+        tokens: list[list[int]] = []
+        for at in self._batches(images):
+            visual = self._visual_states(images[at])
+            prompts, mask = self.encode_prompts(task, questions[at])
+            seen = np.ones(visual.shape[:2], dtype=np.int64)
+            context = np.concatenate([visual, prompts], axis=1)
+            tokens += self.generate_from_states(context, np.concatenate([seen, mask], axis=1), settings)
+        return tokens
+
+    def _write(
+        self, task: str, images: Sequence[Image.Image], questions: Sequence[str | None], settings: GenerationSettings
+    ) -> list[str]:
+        return self.text_processor.decode(self.write_tokens(task, images, questions, settings))
+
+    def _visual_states(self, images: Sequence[Image.Image]) -> Floats:
+        """One encoding a picture; the same object given several times in a batch is encoded once."""
+        unique = {id(image): image for image in images}
+        _, states = self.encode_image(self.image_processor(list(unique.values())))
+        position = {key: row for row, key in enumerate(unique)}
+        return states if len(unique) == len(images) else states[[position[id(image)] for image in images]]
+
+    def _encode_one_prompt(self, prompt: str) -> tuple[Floats, Ints]:
+        input_ids, attention_mask = self.text_processor([prompt])
+        return self.encode_text(input_ids, attention_mask)[1], attention_mask
+
+    def _spec(self) -> GenerationSpec:
+        if self.manifest.generation is None:
+            raise InvalidInputError("This bundle only embeds: it was exported without a decoder, so it cannot write.")
+        return self.manifest.generation
+
+    def _batches(self, items: Sequence[Any]) -> list[slice]:
+        return [slice(start, start + self.batch_size) for start in range(0, len(items), self.batch_size)]
+
+
+def _read_generation_config(directory: Path, manifest: Manifest) -> dict[str, Any]:
+    if GENERATION_CONFIG not in manifest.files:
+        return {}
+    try:
+        config = json.loads((directory / GENERATION_CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{GENERATION_CONFIG} is not valid JSON ({error}). Export the student again.") from error
+    if not isinstance(config, dict):
+        raise BundleError(f"{GENERATION_CONFIG} does not hold an object. Export the student again.")
+    if refused := unsupported_options(config):
+        raise BundleError(f"{GENERATION_CONFIG} sets {', '.join(refused)}, which this runtime does not do.")
+    return config

@@ -60,7 +60,7 @@ def _show(console: Console, folder: Path, answers: Answers, reports: dict[str, A
     console.print(f"\n[bold]Picture[/] {answers.picture}")
     console.print(f"  caption:  {answers.caption}   (one of its own: {answers.reference})", markup=False)
     console.print(f"  question: {answers.question}   answer: {answers.answer}   (true: {answers.truth})", markup=False)
-    console.print(f'  search:   "{QUERY}" -> the pictures above, under step {list(seconds).index("search") + 1}\n')
+    console.print(report.search_table(QUERY, reports["search"]))
     console.print(report.quality_table(reports["teacher"], reports["student"]))
     console.print(report.speed_table(reports))
     console.print(report.seconds_table(seconds))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 __all__ = ["QUERY", "Step", "plan"]
@@ -22,6 +23,14 @@ class Step:
     """Names of the steps whose output this one reads."""
     outputs: tuple[Path, ...]
     """Files and folders that it writes, all inside the work folder."""
+    stdout: Path | None = None
+    """Where what it prints goes; None for the terminal."""
+
+    @property
+    def line(self) -> str:
+        """The line as a person would type it."""
+        line = shlex.join(["vlkd", *self.args])
+        return line if self.stdout is None else f"{line} > {shlex.quote(str(self.stdout))}"
 
 
 def plan(folder: Path) -> list[Step]:
@@ -98,11 +107,14 @@ def plan(folder: Path) -> list[Step]:
             "data export",
             index,
         ),
-        step(
-            "search",
-            "Search them with a sentence",
-            ["index", "search", index, "--model", bundle, "--text", QUERY, "--k", "5", "--json", search_json],
-            "export index",
-            search_json,
+        replace(
+            step(
+                "search",
+                "Search them with a sentence",
+                ["index", "search", index, "--model", bundle, "--text", QUERY, "--k", "5", "--json"],
+                "export index",
+                search_json,
+            ),
+            stdout=search_json,
         ),
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-__all__ = ["load", "quality_table", "seconds_table", "speed_table"]
+__all__ = ["load", "quality_table", "search_table", "seconds_table", "speed_table"]
 
 NONE = "-"
 
@@ -82,6 +82,22 @@ def speed_table(reports: dict[str, Any]) -> Table:
     if load_average:
         threads = _get(bench, "threads", default="?")
         table.caption = f"{threads} threads; load average {', '.join(_number(value, 1) for value in load_average)}"
+    return table
+
+
+def search_table(query: str, search: dict[str, Any]) -> Table:
+    """The pictures found, each with one of the captions that the data set has for it.
+
+    Args:
+        query: the sentence.
+        search: report of ``vlkd index search``.
+    """
+    table = Table(title=f'Search: "{query}"', title_justify="left")
+    for name, justify in (("score", "right"), ("picture", "left"), ("said of it", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for hit in _get(search, "results", default=[]):
+        captions = _get(hit, "metadata", "captions", default=[])
+        table.add_row(_number(_get(hit, "score"), 3), str(_get(hit, "id", default=NONE)), *captions[:1])
     return table
 
 

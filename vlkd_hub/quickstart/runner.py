@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from vlkd_hub.quickstart.plan import Step
 __all__ = ["Runner"]
 
 MARKERS = ".done"
+INTERRUPTED = 130
 
 
 class Runner:
@@ -81,7 +83,7 @@ class Runner:
                 style="red",
             )
             raise typer.Exit(code)
-        marker = {"key": key, "command": _line(step), "version": __version__, "seconds": seconds, "ended": time.time()}
+        marker = {"key": key, "command": step.line, "version": __version__, "seconds": seconds, "ended": time.time()}
         self._marker_path(step.name).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
         return seconds
 
@@ -93,20 +95,24 @@ class Runner:
                 _remove(path)
 
     def _child(self, step: Step) -> int:
-        self.console.print(f"$ {_line(step)}", style="bold", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"$ {step.line}", style="bold", markup=False, highlight=False, soft_wrap=True)
         # Everything the quickstart needs is in the packages; without this a slow network could hold it up.
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        with subprocess.Popen([sys.executable, "-m", "vlkd_hub.cli", *step.args], env=environment) as child:
+        with contextlib.ExitStack() as stack:
+            out = stack.enter_context(step.stdout.open("wb")) if step.stdout else None
+            command = [sys.executable, "-m", "vlkd_hub.cli", *step.args]
+            child = stack.enter_context(subprocess.Popen(command, env=environment, stdout=out))
             try:
                 return child.wait()
             except KeyboardInterrupt:
+                # The terminal sent it to the child too.
                 child.wait()
-                return 130
+                return INTERRUPTED
 
     def _key(self, step: Step) -> str:
         """Changes when the command line, the version, or a run that this step builds on changes."""
         ended = {name: self._marker(name).get("ended") for name in step.needs}
-        facts = {"command": _line(step), "version": __version__, "needs": ended}
+        facts = {"command": step.line, "version": __version__, "needs": ended}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _marker_path(self, name: str) -> Path:
@@ -118,10 +124,6 @@ class Runner:
         except (OSError, ValueError):
             return {}
         return marker if isinstance(marker, dict) else {}
-
-
-def _line(step: Step) -> str:
-    return shlex.join(["vlkd", *step.args])
 
 
 def _remove(path: Path) -> None:

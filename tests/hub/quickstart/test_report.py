@@ -65,12 +65,23 @@ def test_speed() -> None:
     assert any("2 threads; load average 0.5, 0.3, 0.1" in " ".join(row) for row in shown)
 
 
+def test_search() -> None:
+    hits = [
+        {"id": "7.png", "score": 0.51234, "metadata": {"captions": ["a red circle", "b"]}},
+        {"id": "8.png", "score": 0.5},
+    ]
+    shown = rows(report.search_table("a red circle", {"results": hits}))
+    assert ["0.512", "7.png", "a red circle"] in shown
+    assert ["0.500", "8.png", ""] in shown
+
+
 def test_absent_figures_do_not_break_the_table() -> None:
     """The table comes after minutes of work; a report without a field must not cost the person the rest."""
     empty = {"teacher": {}, "student": {}, "export": {}, "bench": {}}
     assert ["one caption", "-", "-", "-"] in rows(report.speed_table(empty))
     assert rows(report.quality_table({}, {"splits": {"test": {"vqa": None}}}))
     assert rows(report.quality_table({}, {}))
+    assert rows(report.search_table("x", {}))
 
 
 def test_seconds_add_up() -> None:

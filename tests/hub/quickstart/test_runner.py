@@ -154,6 +154,16 @@ def test_the_child_is_the_real_command_and_its_line_is_shown(tmp_path: Path, cap
     assert 0 < seconds < 60
 
 
+def test_what_a_step_prints_can_go_to_a_file(tmp_path: Path, capfd) -> None:
+    """The line shown says so, as a shell would take it."""
+    folder = tmp_path / "work"
+    report = folder / "report.json"
+    step = Step(name="look", title="", args=("doctor", "--json"), needs=(), outputs=(report,), stdout=report)
+    Runner(folder, Console(width=300)).run(step)
+    assert capfd.readouterr().out == f"$ vlkd doctor --json > {report}\n"
+    assert json.loads(report.read_text())["version"]
+
+
 def test_a_real_child_that_fails_gives_its_code(tmp_path: Path, capfd) -> None:
     step = Step(name="look", title="", args=("doctr",), needs=(), outputs=())
     with pytest.raises(typer.Exit) as stopped:

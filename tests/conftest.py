@@ -61,3 +61,69 @@ def seeded() -> None:
     random.seed(0)
     numpy.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a saved VLKD student with random weights: everything a real one has, in a second."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BartConfig, BertConfig, CLIPImageProcessorPil, PreTrainedTokenizerFast
+
+    from vlkd_hub.models.vlkd import VisionTowerConfig, VlkdConfig, VlkdForConditionalGeneration, VlkdProcessor
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = (
+        "a of picture the answer what color is shape how many are there red blue circle square one two . ? :".split()
+    )
+    vocabulary = {word: number for number, word in enumerate([*special, *words])}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
+    names = {f"{word.strip('[]').lower()}_token": word for word in special}
+    size = len(vocabulary)
+    torch.manual_seed(0)
+    vision = VisionTowerConfig(
+        backbone_type="hf",
+        backbone_config={
+            "model_type": "clip_vision_model",
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 16,
+        },
+        pool="cls",
+        image_size=32,
+        projection_dim=8,
+    )
+    narrow = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = VlkdConfig(
+        vision_config=vision,
+        text_encoder=BertConfig(vocab_size=size, **narrow),
+        decoder=BartConfig(
+            vocab_size=size,
+            d_model=16,
+            decoder_layers=2,
+            decoder_attention_heads=2,
+            decoder_ffn_dim=32,
+            pad_token_id=0,
+            bos_token_id=2,
+            eos_token_id=3,
+            decoder_start_token_id=2,
+            forced_eos_token_id=None,
+        ),
+        projection_dim=8,
+        image_features="all_tokens",
+    )
+    picture_size = {"height": 32, "width": 32}
+    processor = VlkdProcessor(
+        CLIPImageProcessorPil(size=picture_size, crop_size=picture_size),
+        PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=64, **names),
+    )
+    folder = tmp_path_factory.mktemp("tiny") / "student"
+    VlkdForConditionalGeneration(config).eval().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

@@ -24,8 +24,11 @@ _PLAIN = {
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Route every exception of the application to :func:`error_response`."""
-    for kind in (ServingError, InvalidInputError, RequestValidationError, HTTPException, Exception):
+    """Route the exceptions that the application knows to :func:`error_response`.
+
+    Any other goes there as well, by way of :class:`vlkd_serving.middleware.RequestMiddleware`.
+    """
+    for kind in (ServingError, InvalidInputError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _handle)
 
 

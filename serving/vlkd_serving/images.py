@@ -30,7 +30,7 @@ _OTHER_FORMATS = (
     (b"<svg", "SVG"),
     (b"<?xml", "SVG"),
 )
-_DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+=-]+)*),", re.ASCII)
+_DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+=-]+)*),", re.ASCII | re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
@@ -53,7 +53,7 @@ def decode_base64(text: str, limits: PictureLimits, param: str | None = None) ->
     """
     if text[:5].lower() == "data:":
         match = _DATA_URL.match(text[:256])
-        if match is None or ";base64" not in match["parameters"]:
+        if match is None or not match["parameters"].lower().endswith(";base64"):
             raise UnprocessableError("A data URL must look like data:image/png;base64,AAAA.", param)
         text = text[match.end() :]
     elif _SCHEME.match(text[:32]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlkd_hub.bundle import read_manifest
 from vlkd_serving.protocol import Student
 
 __all__ = ["LoadedModel", "load_model"]
@@ -33,4 +32,4 @@ def load_model(bundle: Path, threads: int | None = None) -> LoadedModel:
     from vlkd_serving.runtime import OnnxStudent
 
     student = OnnxStudent.from_pretrained(bundle, threads=threads)
-    return LoadedModel(student, read_manifest(bundle, verify=False).fingerprint, bundle.resolve().name)
+    return LoadedModel(student, student.manifest.fingerprint, bundle.resolve().name)

@@ -40,12 +40,12 @@ class RequestMiddleware:
         request_id = self._request_id(headers)
         scope.setdefault("state", {})["request_id"] = request_id
         begin = time.perf_counter()
-        status = 500
+        status, started = 500, False
 
         async def send_marked(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started = message["status"], True
                 message["headers"] = [
                     *message["headers"],
                     (b"x-request-id", request_id.encode("ascii")),
@@ -59,6 +59,11 @@ class RequestMiddleware:
                 await error_response(problem, request_id)(scope, receive, send_marked)
             else:
                 await self._app(scope, self._limited(receive), send_marked)
+        except Exception as error:  # what no handler of the application knows
+            answer = error_response(error, request_id)
+            if started:
+                raise  # the status line has gone out: all that is left is to break the connection
+            await answer(scope, receive, send_marked)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.requests.labels(route=route, code=str(status)).inc()

@@ -1,0 +1,366 @@
+"""The routes on a fake student: right answers, and a clear refusal of everything else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+LEAK = re.compile(r"0x[0-9a-f]{4,}|Traceback|/srv/|/tmp/|\.py\b|pydantic|PIL|Pillow|secret detail")
+
+
+def check_error(response: Any, status: int, param: str | None = None) -> dict[str, Any]:
+    """The one shape of every error; nothing of our insides in it."""
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert set(error) == {"code", "message", "param", "request_id"}
+    assert error["request_id"] == response.headers["x-request-id"] != ""
+    assert not LEAK.search(response.text), response.text
+    if param is not None:
+        assert error["param"] == param
+    return error
+
+
+def b64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def test_search_by_text_and_by_picture(client: Any, picture_bytes: Callable[..., bytes]) -> None:
+    """JSON text, JSON base64, data URL, multipart text and multipart file agree on the best picture."""
+    picture = picture_bytes("blue", "JPEG")
+    answers = [
+        client.post("/v1/search", json={"text": "something blue", "k": 2}),
+        client.post("/v1/search", json={"image": b64(picture), "k": 2}),
+        client.post("/v1/search", json={"image": f"data:image/jpeg;base64,{b64(picture)}", "k": 2}),
+        client.post("/v1/search", files={"image": ("x.jpg", picture)}, data={"k": "2"}),
+        client.post("/v1/search", files={"k": (None, "2"), "text": (None, "something blue")}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        assert [result["id"] for result in body["results"]][0] == "more/blue.webp"
+        assert len(body["results"]) == 2 and body["generation"] == 1 and body["latency_ms"] > 0
+        assert body["results"][0]["score"] >= body["results"][1]["score"]
+
+
+def test_a_result_carries_metadata_and_its_picture(client: Any, pictures: Any) -> None:
+    """The address in the result gives the very file."""
+    best = client.post("/v1/search", json={"text": "red", "k": 1}).json()["results"][0]
+    assert best["metadata"] == {"captions": ["a red field"], "class": "field"}
+    picture = client.get(best["image_url"])
+    assert picture.content == (pictures / "red.png").read_bytes()
+    assert picture.headers["content-type"] == "image/png" and picture.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["nope.png", "../index/MANIFEST", "%2e%2e/index/MANIFEST", "..%2findex%2fMANIFEST", "/etc/passwd", "metadata.jsonl"]
+    + ["%00", "red.png%00", "more", "more%2f..%2fred.png", "%2e%2fred.png", "more%2f%2fblue.webp", "a" * 5000, ""],
+)
+def test_only_indexed_ids_are_served(client: Any, path: str) -> None:
+    """An id is looked up, never walked; existing and missing files look the same."""
+    error = check_error(client.get(f"/v1/images/{path}"), 404)
+    assert error["message"] == "The index has no picture with this id." or "address" in error["message"]
+
+
+def test_caption_and_vqa(client: Any, picture_bytes: Callable[..., bytes]) -> None:
+    """Both body kinds, with and without options."""
+    picture = picture_bytes("green")
+    for answer in (
+        client.post("/v1/caption", files={"image": ("p.png", picture)}),
+        client.post("/v1/caption", json={"image": b64(picture), "num_beams": 2, "max_new_tokens": 8}),
+    ):
+        assert answer.json()["caption"] == "a green picture" and answer.json()["model"] == "fake"
+    for answer in (
+        client.post("/v1/vqa", files={"image": ("p.png", picture)}, data={"question": "what color is it?"}),
+        client.post("/v1/vqa", json={"image": b64(picture), "question": "what color is it?"}),
+    ):
+        assert answer.json()["answer"] == "green"
+
+
+def test_embeddings_have_the_openai_shape(client: Any, picture_bytes: Callable[..., bytes]) -> None:
+    """Texts and pictures keep the order of the inputs; float and base64 are the same numbers."""
+    url = f"data:image/png;base64,{b64(picture_bytes('red'))}"
+    inputs = ["red", url, "blue"]
+    plain = client.post("/v1/embeddings", json={"input": inputs, "model": "m"}).json()
+    assert plain["object"] == "list" and plain["model"] == "fake"
+    assert plain["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
+    assert [(item["object"], item["index"]) for item in plain["data"]] == [("embedding", n) for n in range(3)]
+    rows = np.array([item["embedding"] for item in plain["data"]], dtype=np.float32)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    assert rows[0] @ rows[1] > rows[1] @ rows[2]
+    coded = client.post("/v1/embeddings", json={"input": inputs, "encoding_format": "base64"}).json()
+    for row, item in zip(rows, coded["data"], strict=True):
+        np.testing.assert_array_equal(np.frombuffer(base64.b64decode(item["embedding"]), "<f4"), row)
+    one = client.post("/v1/embeddings", json={"input": "red", "dimensions": 3}).json()
+    np.testing.assert_allclose(one["data"][0]["embedding"], rows[0], atol=1e-6)
+
+
+CAPTION, VQA, SEARCH, EMBED = "/v1/caption", "/v1/vqa", "/v1/search", "/v1/embeddings"
+BAD_JSON = [
+    (SEARCH, b"", 400, None),
+    (SEARCH, b"  ", 400, None),
+    (SEARCH, b"{", 400, None),
+    (SEARCH, b'{"text": "a", "k": NaN}', 400, None),
+    (SEARCH, b'{"text": "a", "k": Infinity}', 400, None),
+    (SEARCH, b"\xff\xfe{}", 400, None),
+    (SEARCH, b"[" * 100_000, 400, None),
+    (SEARCH, b"[]", 422, "body"),
+    (SEARCH, b"null", 422, "body"),
+    (SEARCH, b"{}", 422, "text"),
+    (SEARCH, b'{"text": "a", "image": "aGVsbG8="}', 422, "text"),
+    (SEARCH, b'{"text": 5}', 422, "text"),
+    (SEARCH, b'{"text": ""}', 400, "text"),
+    (SEARCH, b'{"text": " \\n"}', 400, "text"),
+    (SEARCH, b'{"text": "a\\u0000b"}', 422, "text"),
+    (SEARCH, b'{"text": "\\ud800"}', 422, "text"),
+    (SEARCH, b'{"text": "a", "k": 0}', 422, "k"),
+    (SEARCH, b'{"text": "a", "k": -1}', 422, "k"),
+    (SEARCH, b'{"text": "a", "k": 101}', 422, "k"),
+    (SEARCH, b'{"text": "a", "k": 1e99}', 422, "k"),
+    (SEARCH, b'{"text": "a", "k": "5"}', 422, "k"),
+    (SEARCH, b'{"text": "a", "k": true}', 422, "k"),
+    (SEARCH, b'{"text": "a", "k": ' + b"9" * 5000 + b"}", 400, None),
+    (SEARCH, b'{"text": "a", "top": 3}', 422, "top"),
+    (SEARCH, json.dumps({"text": "x" * 1001}).encode(), 422, "text"),
+    (SEARCH, b'{"image": ""}', 422, "image"),
+    (SEARCH, b'{"image": "http://169.254.169.254/latest"}', 422, "image"),
+    (CAPTION, b"{}", 422, "image"),
+    (CAPTION, b'{"image": 3}', 422, "image"),
+    (CAPTION, b'{"image": "!!!"}', 422, "image"),
+    (CAPTION, b'{"image": "aGVsbG8="}', 422, "image"),
+    (CAPTION, b'{"image": "data:image/png;base64"}', 422, "image"),
+    (CAPTION, b'{"image": "file:///etc/passwd"}', 422, "image"),
+    (CAPTION, b'{"image": "aGVsbG8=", "num_beams": 9}', 422, "num_beams"),
+    (CAPTION, b'{"image": "aGVsbG8=", "max_new_tokens": 1000000}', 422, "max_new_tokens"),
+    (CAPTION, b'{"image": "aGVsbG8=", "max_new_tokens": 0}', 422, "max_new_tokens"),
+    (VQA, b'{"image": "aGVsbG8="}', 422, "question"),
+    (VQA, b'{"image": "aGVsbG8=", "question": ""}', 400, "question"),
+    (VQA, b'{"image": "aGVsbG8=", "question": null}', 422, "question"),
+    (EMBED, b'{"input": []}', 400, "input"),
+    (EMBED, b'{"input": [""]}', 400, "input"),
+    (EMBED, b'{"input": [1, 2]}', 422, "input"),
+    (EMBED, b'{"input": {"a": 1}}', 422, "input"),
+    (EMBED, b'{"input": "a", "encoding_format": "hex"}', 422, "encoding_format"),
+    (EMBED, b'{"input": "a", "dimensions": 7}', 422, "dimensions"),
+    (EMBED, b'{"input": "https://example.org/a.png"}', 422, "input"),
+    (EMBED, b'{"input": "data:image/png;base64"}', 422, "input"),
+    (EMBED, json.dumps({"input": ["a"] * 65}).encode(), 413, "input"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status", "param"), BAD_JSON)
+def test_bad_json(client: Any, path: str, body: bytes, status: int, param: str | None) -> None:
+    """Status, shape and field; quickly; and the next good request is fine."""
+    begin = time.perf_counter()
+    check_error(client.post(path, content=body, headers={"content-type": "application/json"}), status, param)
+    assert time.perf_counter() - begin < 1.0
+    assert client.post(SEARCH, json={"text": "red"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [(b"", 422), (b"plain text", 422), (b"\x89PNG\r\n\x1a\n" + b"\0" * 10, 422), (b"%PDF-1.4", 415), (b"<svg/>", 415)],
+)
+@pytest.mark.parametrize("path", [CAPTION, VQA, SEARCH])
+def test_bad_pictures(client: Any, path: str, content: bytes, status: int) -> None:
+    """The same refusal on every route that takes a picture."""
+    data = {"question": "what?"} if path == VQA else {}
+    check_error(client.post(path, files={"image": ("x.png", content)}, data=data), status, "image")
+
+
+def test_forms_with_wrong_fields(client: Any, picture_bytes: Callable[..., bytes]) -> None:
+    """A file under another name, an unknown field, a number that is none, a broken boundary, two files."""
+    picture = picture_bytes("red")
+    check_error(client.post(CAPTION, files={"photo": ("x.png", picture)}), 422)
+    check_error(client.post(CAPTION, files={"image": ("x.png", picture)}, data={"colour": "1"}), 422, "colour")
+    check_error(client.post(SEARCH, files={"image": ("x.png", picture)}, data={"k": "many"}), 422, "k")
+    check_error(client.post(EMBED, files={"image": ("x.png", picture)}), 415)
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    check_error(client.post(CAPTION, content=b"--y\r\nnonsense", headers=headers), 400)
+    check_error(client.post(CAPTION, content=b"x", headers={"content-type": "multipart/form-data"}), 400)
+    check_error(client.post(CAPTION, files=[("image", ("a", picture)), ("image", ("b", picture))]), 400)
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "image/png"])
+def test_other_content_types(client: Any, kind: str) -> None:
+    """415, and it says what is taken."""
+    error = check_error(client.post(CAPTION, content=b"x", headers={"content-type": kind}), 415)
+    assert "application/json" in error["message"]
+
+
+def test_bodies_over_the_limit(make_client: Callable[..., Any]) -> None:
+    """Declared and chunked; the second is stopped on the way."""
+    small = make_client(max_body_bytes=10_000)
+    headers = {"content-type": "application/json"}
+    check_error(small.post(SEARCH, content=b"x" * 10_001, headers=headers), 413)
+    sent = 0
+
+    def endless() -> Any:
+        nonlocal sent
+        for _ in range(1000):
+            sent += 1000
+            yield b"x" * 1000
+
+    check_error(small.post(SEARCH, content=endless(), headers=headers), 413)
+    check_error(
+        small.post(CAPTION, content=endless(), headers={"content-type": "multipart/form-data; boundary=x"}), 413
+    )
+    check_error(small.post(SEARCH, content=b"", headers={**headers, "content-length": "x"}), 400)
+
+
+def test_unknown_addresses_and_methods(client: Any) -> None:
+    """Also in the one shape."""
+    check_error(client.get("/nothing"), 404)
+    check_error(client.get(SEARCH), 405)
+    check_error(client.delete("/healthz"), 405)
+
+
+def test_request_ids(client: Any) -> None:
+    """A safe one from the client is kept, any other replaced."""
+    assert client.get("/healthz", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
+    made = client.get("/healthz", headers={"x-request-id": "bad id\t"}).headers["x-request-id"]
+    assert re.fullmatch(r"[0-9a-f]{32}", made)
+
+
+def test_one_poisoned_picture_of_eight(client: Any, fake: ModuleType, picture_bytes: Callable[..., bytes]) -> None:
+    """Seven answers, one 500 without a word of the model's insides, and the next request is fine."""
+    contents = [picture_bytes("red")] * 7 + [picture_bytes(fake.POISON)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda c: client.post(CAPTION, files={"image": ("x.png", c)}), contents))
+    assert [answer.status_code for answer in answers[:7]] == [200] * 7
+    check_error(answers[7], 500)
+    assert client.post(CAPTION, files={"image": ("x.png", contents[0])}).status_code == 200
+    assert client.get("/readyz").status_code == 200
+
+
+def test_concurrent_answers_are_not_mixed_up(
+    make_client: Callable[..., Any], fake: ModuleType, picture_bytes: Any
+) -> None:
+    """60 requests of three kinds at once: each gets its own answer, and batches really form."""
+    student = fake.FakeStudent(delay_s=0.01)
+    client = make_client(student)
+    colours = ["red", "green", "blue"] * 20
+
+    def ask(numbered: tuple[int, str]) -> bool:
+        number, colour = numbered
+        if number % 2:
+            found = client.post(SEARCH, json={"text": colour, "k": 1}).json()["results"][0]["id"]
+            return colour in found
+        return colour in client.post(CAPTION, files={"image": ("x.png", picture_bytes(colour))}).json()["caption"]
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(ask, enumerate(colours)))
+    assert max(student.batches) > 1
+
+
+def test_overload_is_429_with_retry_after(make_client: Callable[..., Any], fake: ModuleType) -> None:
+    """Room for two: of ten at once some are turned away, none hangs, and afterwards there is room again."""
+    client = make_client(fake.FakeStudent(delay_s=0.1), max_inflight=2)
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: client.post(SEARCH, json={"text": "red"}), range(10)))
+    codes = [answer.status_code for answer in answers]
+    assert set(codes) == {200, 429}
+    for answer in answers:
+        if answer.status_code == 429:
+            check_error(answer, 429)
+            assert int(answer.headers["retry-after"]) >= 1
+    assert client.post(SEARCH, json={"text": "red"}).status_code == 200
+    check_error(client.post(EMBED, json={"input": ["a", "b", "c"]}), 429)
+
+
+def test_deadline_is_504(make_client: Callable[..., Any], fake: ModuleType) -> None:
+    """An answer that comes too late is not waited for."""
+    client = make_client(fake.FakeStudent(delay_s=0.4), deadline_s=0.1)
+    check_error(client.post(SEARCH, json={"text": "red"}), 504)
+
+
+def test_without_an_index(make_client: Callable[..., Any], picture_bytes: Callable[..., bytes]) -> None:
+    """Search says how to start the server with one; the rest works."""
+    client = make_client(with_index=False)
+    assert "--index" in check_error(client.post(SEARCH, json={"text": "red"}), 503)["message"]
+    check_error(client.get("/v1/images/red.png"), 503)
+    assert client.post(CAPTION, files={"image": ("x.png", picture_bytes("red"))}).status_code == 200
+    assert client.get("/readyz").json()["status"] == "ready"
+
+
+def test_readiness_is_truthful(make_client: Callable[..., Any], fake: ModuleType, index_dir: Any) -> None:
+    """Ready, then draining; and a model that fails on everything is not ready."""
+    client = make_client()
+    assert client.get("/readyz").json() == {"status": "ready", "detail": None}
+    client.app.state.engine.begin_drain()
+    check_error(client.get("/readyz"), 503)
+    error = check_error(client.post(SEARCH, json={"text": "red"}), 503)
+    assert "draining" in error["message"] and client.get("/healthz").status_code == 200
+
+    student = fake.FakeStudent()
+    sick = make_client(student)
+    student.embed_images = lambda images: 1 / 0  # type: ignore[method-assign]
+    check_error(sick.get("/readyz"), 503)
+
+
+def test_a_damaged_index_is_served_from_the_generation_before(make_client: Callable[..., Any], index_dir: Any) -> None:
+    """Readiness says degraded, the metric too, and search works."""
+    from vlkd_serving.index import IndexReader, IndexWriter
+
+    with IndexWriter(index_dir, IndexReader.open(index_dir).manifest.fingerprint) as writer:
+        writer.remove(["red.png"])
+    (index_dir / "gen-000002" / "vectors.faiss").write_bytes(b"x")
+    client = make_client()
+    assert client.get("/readyz").json()["status"] == "degraded"
+    assert "vlkd_index_degraded 1.0" in client.get("/metrics").text
+    assert client.post(SEARCH, json={"text": "red", "k": 1}).json()["results"][0]["id"] == "red.png"
+
+
+def test_a_new_generation_is_picked_up(make_client: Callable[..., Any], index_dir: Any) -> None:
+    """The server follows the index without a restart."""
+    from vlkd_serving.index import IndexReader, IndexWriter
+
+    client = make_client(index_poll_s=0.05)
+    with IndexWriter(index_dir, IndexReader.open(index_dir).manifest.fingerprint) as writer:
+        writer.remove(["red.png"])
+    until = time.monotonic() + 5
+    while client.post(SEARCH, json={"text": "red"}).json()["generation"] != 2:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert "vlkd_index_generation 2.0" in client.get("/metrics").text
+
+
+def test_metrics_name_what_happened(client: Any) -> None:
+    """The names of the dashboard."""
+    client.post(SEARCH, json={"text": "red"})
+    client.post(SEARCH, json={"text": ""})
+    client.get("/nothing")
+    text = client.get("/metrics").text
+    for line in (
+        'vlkd_requests_total{code="200",route="/v1/search"} 1.0',
+        'vlkd_requests_total{code="400",route="/v1/search"} 1.0',
+        'vlkd_requests_total{code="404",route="unmatched"} 1.0',
+        "vlkd_inflight 0.0",
+        'vlkd_queue_depth{part="text_encoder"} 0.0',
+        "vlkd_index_generation 1.0",
+    ):
+        assert line in text, text
+    for name in ("vlkd_queue_seconds", "vlkd_batch_size", "vlkd_infer_seconds"):
+        assert f'{name}_count{{part="text_encoder"}} 2.0' in text  # the warm-up and the search
+
+
+def test_openapi_describes_bodies_answers_and_errors(client: Any) -> None:
+    """The documentation page has what a client needs; its examples are valid requests."""
+    document = client.get("/openapi.json").json()
+    for path in (SEARCH, CAPTION, VQA, EMBED):
+        operation = document["paths"][path]["post"]
+        assert "application/json" in operation["requestBody"]["content"]
+        assert {"200", "400", "413", "415", "422", "429", "503", "504"} <= set(operation["responses"])
+        properties = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        example = {name: field["examples"][0] for name, field in properties.items() if "examples" in field}
+        assert client.post(path, json=example).status_code == 200, example
+    assert client.get("/docs").status_code == 200

@@ -1,0 +1,230 @@
+"""The dynamic batcher: order, company, isolation, deadlines, bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from vlkd_serving.batching import DynamicBatcher
+from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError
+from vlkd_serving.metrics import Metrics
+
+
+def drive(
+    run: Callable[[Sequence[Any], Any], Sequence[Any]],
+    scenario: Callable[[DynamicBatcher[Any, Any]], Awaitable[Any]],
+    **options: Any,
+) -> Any:
+    """Run a scenario on a started batcher."""
+
+    async def main() -> Any:
+        settings = {"max_batch": 8, "max_delay_s": 0.05, "max_queue": 32, **options}
+        with ThreadPoolExecutor(1) as executor:
+            slots = asyncio.Semaphore(1)
+            batcher: DynamicBatcher[Any, Any] = DynamicBatcher(
+                "part", run, executor=executor, slots=slots, metrics=Metrics(), **settings
+            )
+            batcher.start()
+            try:
+                return await scenario(batcher)
+            finally:
+                await batcher.stop()
+
+    return asyncio.run(asyncio.wait_for(main(), 10))
+
+
+def later(seconds: float = 5.0) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+class Recorder:
+    """Doubles numbers; keeps the batches; an item 13 makes its batch fail."""
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.batches: list[list[int]] = []
+        self.delay_s = delay_s
+
+    def __call__(self, items: Sequence[int], key: Any) -> list[int]:
+        self.batches.append(list(items))
+        time.sleep(self.delay_s)
+        if 13 in items:
+            raise ValueError("thirteen")
+        return [2 * item for item in items]
+
+
+def test_results_go_to_their_own_callers_in_full_batches() -> None:
+    """20 at once, batches of at most 8, in order of arrival."""
+    recorder = Recorder()
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> list[int]:
+        return await asyncio.gather(*(batcher.submit(n, later()) for n in range(20, 40)))
+
+    assert drive(recorder, scenario) == [2 * n for n in range(20, 40)]
+    assert [len(batch) for batch in recorder.batches] == [8, 8, 4]
+    assert sum(recorder.batches, []) == list(range(20, 40))
+
+
+def test_a_lone_item_never_waits_for_company() -> None:
+    """The delay is for items known to be on their way; an idle server answers at once."""
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> float:
+        begin = time.perf_counter()
+        await batcher.submit(1, later())
+        return time.perf_counter() - begin
+
+    assert drive(Recorder(), scenario, max_delay_s=3.0) < 1.0
+
+
+def test_expected_items_share_the_batch() -> None:
+    """One item is ready, another is still being decoded: they run together."""
+    recorder = Recorder()
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> list[int]:
+        async def slow() -> int:
+            with batcher.expect():
+                await asyncio.sleep(0.05)
+            return await batcher.submit(2, later())
+
+        return await asyncio.gather(slow(), batcher.submit(1, later()))
+
+    assert drive(recorder, scenario, max_delay_s=2.0) == [4, 2]
+    assert recorder.batches == [[1, 2]]
+
+
+def test_an_expected_item_that_never_comes_costs_the_delay_at_most() -> None:
+    """A client that uploads slowly must not hold the others up."""
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> float:
+        with batcher.expect():
+            begin = time.perf_counter()
+            await batcher.submit(1, later())
+            return time.perf_counter() - begin
+
+    assert 0.04 <= drive(Recorder(), scenario, max_delay_s=0.05) < 1.0
+
+
+def test_what_arrives_during_a_batch_forms_the_next() -> None:
+    """Natural batching under load."""
+    recorder = Recorder(delay_s=0.1)
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> None:
+        first = asyncio.create_task(batcher.submit(0, later()))
+        await asyncio.sleep(0.03)
+        await asyncio.gather(first, *(batcher.submit(n, later()) for n in range(1, 6)))
+
+    drive(recorder, scenario)
+    assert recorder.batches == [[0], [1, 2, 3, 4, 5]]
+
+
+def test_one_bad_item_fails_alone() -> None:
+    """Seven right answers and one error; the next batch is fine."""
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> list[Any]:
+        items = [10, 11, 12, 13, 14, 15, 16, 17]
+        results = await asyncio.gather(*(batcher.submit(n, later()) for n in items), return_exceptions=True)
+        return [*results, await batcher.submit(5, later())]
+
+    results = drive(Recorder(), scenario)
+    assert [r for r in results if not isinstance(r, Exception)] == [20, 22, 24, 28, 30, 32, 34, 10]
+    assert isinstance(results[3], ValueError)
+
+
+def test_a_wrong_number_of_results_is_an_error_for_all() -> None:
+    """A model that drops a row must not shift the answers of the others."""
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> list[Any]:
+        return await asyncio.gather(*(batcher.submit(n, later()) for n in range(3)), return_exceptions=True)
+
+    results = drive(lambda items, key: [0] * (len(items) + 1), scenario)
+    assert all(isinstance(result, RuntimeError) for result in results)
+
+
+def test_items_of_different_options_never_share_a_batch() -> None:
+    """A beam of 4 must not be run with a greedy neighbour's options."""
+    keys: list[tuple[Any, list[int]]] = []
+
+    def run(items: Sequence[int], key: Any) -> Sequence[int]:
+        keys.append((key, list(items)))
+        return items
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> None:
+        await asyncio.gather(*(batcher.submit(n, later(), key="even" if n % 2 == 0 else "odd") for n in range(6)))
+
+    drive(run, scenario)
+    assert keys == [("even", [0, 2, 4]), ("odd", [1, 3, 5])]
+
+
+def test_an_expired_item_never_enters_a_batch() -> None:
+    """Its caller has gone: running it would only delay the others."""
+    recorder = Recorder(delay_s=0.2)
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> list[Any]:
+        first = asyncio.create_task(batcher.submit(1, later()))
+        await asyncio.sleep(0.02)
+        return await asyncio.gather(
+            first, batcher.submit(2, later(0.05)), batcher.submit(3, later()), return_exceptions=True
+        )
+
+    results = drive(recorder, scenario)
+    assert (results[0], results[2]) == (2, 6) and isinstance(results[1], DeadlineError)
+    assert recorder.batches == [[1], [3]]
+
+
+def test_a_cancelled_item_never_enters_a_batch() -> None:
+    """A client that disconnected."""
+    recorder = Recorder(delay_s=0.1)
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> None:
+        first = asyncio.create_task(batcher.submit(1, later()))
+        await asyncio.sleep(0.02)
+        second = asyncio.create_task(batcher.submit(2, later()))
+        await asyncio.sleep(0.02)
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+
+    drive(recorder, scenario)
+    assert recorder.batches == [[1]]
+
+
+def test_a_full_queue_turns_away() -> None:
+    """The bound holds, and the items inside it are answered."""
+    gate = threading.Event()
+
+    def run(items: Sequence[int], key: Any) -> Sequence[int]:
+        gate.wait(5)
+        return items
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> list[Any]:
+        first = asyncio.create_task(batcher.submit(0, later()))
+        await asyncio.sleep(0.05)
+        rest = [asyncio.create_task(batcher.submit(n, later())) for n in range(1, 6)]
+        await asyncio.sleep(0.05)
+        gate.set()
+        return await asyncio.gather(first, *rest, return_exceptions=True)
+
+    results = drive(run, scenario, max_queue=3)
+    assert results[:4] == [0, 1, 2, 3] and all(isinstance(result, OverloadedError) for result in results[4:])
+
+
+def test_stopping_fails_what_waits() -> None:
+    """Nobody hangs on a batcher that is gone."""
+    recorder = Recorder(delay_s=0.1)
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> list[Any]:
+        tasks = [asyncio.create_task(batcher.submit(n, later())) for n in range(2)]
+        await asyncio.sleep(0.02)
+        tasks.append(asyncio.create_task(batcher.submit(9, later())))
+        await asyncio.sleep(0.02)
+        await batcher.stop()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        with pytest.raises(UnavailableError):
+            await batcher.submit(1, later())
+        return results
+
+    assert all(isinstance(result, UnavailableError) for result in drive(recorder, scenario))

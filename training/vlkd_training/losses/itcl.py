@@ -1,0 +1,68 @@
+"""Image-text contrastive learning: symmetric InfoNCE."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+__all__ = ["ITCLLoss"]
+
+
+class ITCLLoss(nn.Module):
+    r"""Symmetric InfoNCE between pictures and texts.
+
+    L_i2t = -1/B sum_k log exp(v_k . e_k / tau) / sum_j exp(v_k . e_j / tau), L_t2i likewise over pictures, and
+    L_ITCL = (L_i2t + L_t2i) / 2. Candidates that describe the same picture as the positive are left out of the
+    denominator when ``image_ids`` are given, since a batch may hold two captions of one picture.
+
+    Args:
+        label_smoothing: share of the target spread over the batch; 0 is the paper's loss.
+
+    Source: 002_330011b7ef9ac362.txt, section 3.2.2.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def forward(
+        self,
+        image_embeds: torch.Tensor,
+        text_embeds: torch.Tensor,
+        logit_scale: torch.Tensor,
+        image_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Contrast the pairs of a batch.
+
+        Args:
+            image_embeds: v_cls, L2-normalised, shape ``(batch, dim)``.
+            text_embeds: e_norm, L2-normalised, shape ``(batch, dim)``; row k belongs to picture k.
+            logit_scale: 1 / tau, a scalar.
+            image_ids: which picture each row shows, shape ``(batch,)``.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            ValueError: the shapes differ, or the batch holds one pair (a softmax over one candidate trains nothing).
+        """
+        if image_embeds.shape != text_embeds.shape:
+            raise ValueError(
+                f"Pictures have shape {tuple(image_embeds.shape)} and texts {tuple(text_embeds.shape)}; "
+                "both must be (batch, dim), row k of one belonging to row k of the other."
+            )
+        batch = image_embeds.shape[0]
+        if batch < 2:
+            raise ValueError(
+                f"A contrastive loss needs at least 2 pairs in a batch, got {batch}: its softmax over one candidate "
+                "is always 1 and trains nothing. Raise the batch size or set dataloader_drop_last."
+            )
+        logits = logit_scale.float() * image_embeds.float() @ text_embeds.float().t()  # (B, B)
+        if image_ids is not None:
+            same = image_ids.unsqueeze(0) == image_ids.unsqueeze(1)
+            same.fill_diagonal_(False)
+            logits = logits.masked_fill(same, float("-inf") if self.label_smoothing == 0 else -1e4)
+        target = torch.arange(batch, device=logits.device)
+        image_to_text = nn.functional.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
+        text_to_image = nn.functional.cross_entropy(logits.t(), target, label_smoothing=self.label_smoothing)
+        return (image_to_text + text_to_image) / 2

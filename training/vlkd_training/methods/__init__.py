@@ -1,0 +1,10 @@
+"""Distillation methods, one paper a file."""
+
+from __future__ import annotations
+
+from .align import AlignMethod
+from .base import Method
+from .text_infilling import TextInfillingMethod
+from .vlkd import VLKDFinetuneMethod, VLKDMethod
+
+__all__ = ["AlignMethod", "Method", "TextInfillingMethod", "VLKDFinetuneMethod", "VLKDMethod"]

@@ -58,7 +58,7 @@ class OnnxStudent:
         self.image_processor = image_processor
         self.text_processor = text_processor
         self.batch_size = batch_size
-        self._sessions = sessions
+        self.sessions = sessions
         self._generation_config = generation_config
         self._encode_prompt = lru_cache(maxsize=PROMPTS_KEPT)(self._encode_one_prompt)
 
@@ -168,13 +168,13 @@ class OnnxStudent:
 
     def encode_image(self, pixel_values: Floats) -> tuple[Floats, Floats]:
         """``(batch, 3, H, W)`` -> unit vectors ``(batch, dim)`` and states ``(batch, tokens, width)``."""
-        embeds, states = self._sessions["image_encoder"].run(None, {"pixel_values": pixel_values})
+        embeds, states = self.sessions["image_encoder"].run(None, {"pixel_values": pixel_values})
         return embeds, states
 
     def encode_text(self, input_ids: Ints, attention_mask: Ints) -> tuple[Floats, Floats]:
         """``(batch, length)`` twice -> unit vectors ``(batch, dim)`` and states ``(batch, length, width)``."""
         feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
-        embeds, states = self._sessions["text_encoder"].run(None, feeds)
+        embeds, states = self.sessions["text_encoder"].run(None, feeds)
         return embeds, states
 
     def encode_prompts(self, task: str, questions: Sequence[str | None]) -> tuple[Floats, Ints]:
@@ -202,7 +202,7 @@ class OnnxStudent:
         Returns:
             The tokens of each row, without the start token, with the end token where it came.
         """
-        sessions = self._sessions
+        sessions = self.sessions
         spec = self._spec()
         decoder = CachedDecoder(sessions["cross_attention"], sessions["decoder"], spec, context, context_mask)
         return generate(decoder, context.shape[0], settings)

@@ -1,0 +1,3 @@
+"""The verbs ``vlkd export``, ``vlkd verify`` and ``vlkd bench caption``."""
+
+from __future__ import annotations

@@ -1,0 +1,72 @@
+"""``vlkd bench caption``: one caption of one picture, in torch, in ONNX and over HTTP."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["caption"]
+
+PICTURES = 8
+SPLITS = ("test", "validation", "train")
+
+
+def caption(
+    model: Annotated[Path, typer.Argument(help="Folder of the student in torch.", metavar="MODEL")],
+    bundle: Annotated[Path, typer.Argument(help="Its export.", metavar="BUNDLE")],
+    data: Annotated[Path | None, typer.Option("--data", help="Data set with pictures; default: drawn ones.")] = None,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Timed captions of each.")] = 25,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Of each; default: every processor.")] = None,
+    with_http: Annotated[bool, typer.Option("--http", help="Start a server and time it as well.")] = False,
+    url: Annotated[str | None, typer.Option("--url", help="Time the server that runs there as well.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
+) -> None:
+    """Milliseconds for one caption of one picture at batch 1: torch fp32 generate, ONNX, and over HTTP.
+
+    Same student, same pictures, same words (checked first), runs in turns, medians.
+    """
+    import torch
+
+    from vlkd_export.caption_latency import http_captioner, measure, running_server, summary
+    from vlkd_hub.inference import TorchStudent
+    from vlkd_hub.runtime import OnnxStudent
+    from vlkd_hub.runtime.sessions import available_cpus
+
+    threads = threads or available_cpus()
+    torch.set_num_threads(threads)
+    in_torch = TorchStudent.from_pretrained(model)
+    in_onnx = OnnxStudent.from_pretrained(bundle, threads=threads)
+    captioners: dict[str, Any] = {
+        "torch": lambda picture: in_torch.caption([picture])[0],
+        "onnx": lambda picture: in_onnx.caption([picture])[0],
+    }
+    with ExitStack() as stack:
+        if with_http and url is None:
+            url = stack.enter_context(running_server(bundle, threads))
+        if url is not None:
+            captioners["http"] = http_captioner(url)
+        report = summary(measure(captioners, _pictures(data), runs), threads)
+    for name in captioners:
+        low, high = report["spread_ms"][name]
+        ratio = f"  {report[f'ratio_{name}']:.1f}x torch" if name != "torch" else ""
+        typer.echo(f"{name:5}  {report[f'{name}_ms']:8.2f} ms  ({low:.2f} to {high:.2f}){ratio}")
+    typer.echo(f"{threads} threads, batch 1, median of {runs}; load average {report['load_average']}")
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _pictures(data: Path | None) -> list[Any]:
+    """RGB pictures of the first split of ``data`` that there is, or drawn ones of ordinary size."""
+    from vlkd_export.golden import drawn_pictures, read_pictures
+
+    if data is None:
+        golden = [picture for picture in drawn_pictures() if min(picture.image.size) >= 200]
+    else:
+        split = next((name for name in SPLITS if (data / name / "metadata.jsonl").is_file()), SPLITS[0])
+        golden = read_pictures(data, split, PICTURES)
+    return [picture.image.convert("RGB") for picture in golden]

@@ -1,0 +1,58 @@
+"""``vlkd verify``: is this bundle what was exported, and does it still answer so?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["verify"]
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="What vlkd export wrote.", metavar="BUNDLE")],
+    model: Annotated[
+        Path | None, typer.Option("--model", help="The student it came from: compare with torch again.")
+    ] = None,
+    golden: Annotated[
+        Path | None, typer.Option("--golden", help="The data set that the export was given: compare on it too.")
+    ] = None,
+    golden_split: Annotated[str, typer.Option("--golden-split", help="Split of --golden.")] = "validation",
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
+) -> None:
+    """Check a bundle: its files, and its answers against the student it came from.
+
+    Without --model it needs no torch: the answers of the export lie in the bundle.
+    """
+    from vlkd_export.certificate import check_certificate, read_certificate
+    from vlkd_export.golden import drawn_pictures, read_pictures
+    from vlkd_hub.errors import BundleError
+    from vlkd_hub.runtime import OnnxStudent
+
+    student = OnnxStudent.from_pretrained(bundle, verify=True)
+    certificate = read_certificate(bundle)
+    data = None
+    if golden is not None:
+        if "data" not in certificate["sets"]:
+            raise BundleError(f"{bundle} was exported without --golden, so there is nothing to compare {golden} with.")
+        data = read_pictures(golden, golden_split, len(certificate["sets"]["data"]["pictures"]))
+    again = check_certificate(student, certificate, data)
+    report: dict[str, Any] = {"bundle": str(bundle), "files": len(student.manifest.files), "certificate": again}
+    typer.echo(f"{report['files']} files as exported")
+    typer.echo(f"{again['pictures']} pictures embedded within {again['max_abs']:.1e} of torch's vectors")
+    typer.echo(f"{again['texts']} captions and answers equal to torch's, token by token")
+    if model is not None:
+        from vlkd_export.onnx.export import load_reference
+        from vlkd_export.parity import check_tensors, check_tokens
+
+        reference, pictures = load_reference(model), [*(data or []), *drawn_pictures()]
+        tensors = check_tensors(reference, student, pictures, student.manifest.parity["atol"])
+        tokens, _ = check_tokens(reference, student, pictures)
+        report |= {"tensors": [asdict(item) for item in tensors], "tokens": [asdict(item) for item in tokens]}
+        typer.echo(f"equal to {model} in torch: {len(tensors)} graphs, {sum(item.texts for item in tokens)} texts")
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

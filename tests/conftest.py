@@ -127,3 +127,14 @@ def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     VlkdForConditionalGeneration(config).eval().save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the bundle of ``tiny_student``, exported as `vlkd export` does."""
+    from vlkd_export.onnx.export import export_bundle
+    from vlkd_export.settings import ExportSettings
+
+    folder = tmp_path_factory.mktemp("tiny") / "bundle"
+    export_bundle(tiny_student, folder, ExportSettings())
+    return folder

@@ -51,7 +51,7 @@ def quickstart(
     _show(console, folder, answers, reports, seconds)
     if json_path is not None:
         _write(json_path, answers, reports, seconds)
-    demo = ["demo", "--model", str(folder / "bundle"), "--index", str(folder / "index")]
+    demo = ["demo", "--model", str(folder / "bundle"), "--index", str(folder / "index"), "--open"]
     if serve and sys.stdin.isatty():
         raise typer.Exit(subprocess.call([sys.executable, "-m", "vlkd_hub.cli", *demo]))
 

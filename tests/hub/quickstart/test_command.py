@@ -85,7 +85,7 @@ def test_serve_opens_the_demo_at_a_terminal(tmp_path: Path, ran: list[str], monk
     monkeypatch.setattr(command.sys.stdin, "isatty", lambda: True)
     folder = tmp_path / "work"
     assert run("--dir", str(folder), "--serve") == 0
-    assert lines[0][-5:] == ["demo", "--model", str(folder / "bundle"), "--index", str(folder / "index")]
+    assert lines[0][3:] == ["demo", "--model", str(folder / "bundle"), "--index", str(folder / "index"), "--open"]
 
 
 def test_the_first_usable_picture_is_asked(tmp_path: Path) -> None:

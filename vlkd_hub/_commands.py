@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, NamedTuple
 
@@ -36,12 +37,12 @@ class EntryPointGroup(TyperGroup):
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         """Names in the order of ``verbs``, then those of other distributions."""
-        found = self.entry_points()
-        return [name for name in self.verbs if name in found] + sorted(found.keys() - self.verbs.keys())
+        own = [name for name in self.verbs if name in self.members]
+        return own + sorted(self.members.keys() - self.verbs.keys())
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | None:  # type: ignore[override]
         """A stand-in that carries the one-line help and nothing else; ``resolve_command`` brings the real one."""
-        found = self.entry_points().get(cmd_name)
+        found = self.members.get(cmd_name)
         if found is None:
             return None
         verb = self.verbs.get(cmd_name)
@@ -56,7 +57,8 @@ class EntryPointGroup(TyperGroup):
             return name, stand_in, rest
         return name, self.load(name), rest
 
-    def entry_points(self) -> dict[str, EntryPoint]:
+    @cached_property
+    def members(self) -> dict[str, EntryPoint]:
         """Name -> entry point, of every installed distribution."""
         return {point.name: point for point in entry_points(group=self.entry_point_group)}
 
@@ -67,7 +69,7 @@ class EntryPointGroup(TyperGroup):
             MissingDependencyError: a package that the verb needs is not installed.
         """
         try:
-            member = self.entry_points()[name].load()
+            member = self.members[name].load()
         except ModuleNotFoundError as error:
             missing = (error.name or "").split(".")[0]
             verb = self.verbs.get(name)

@@ -124,12 +124,11 @@ def test_missing_package_names_the_extra(module, monkeypatch) -> None:
     """A verb whose packages are not installed says which extra to install; a missing module of ours is a bug."""
     module("import a_package_nobody_has")
     point_to(monkeypatch, export="made_up_verbs:run")
-    group = cli.RootGroup()
     with pytest.raises(MissingDependencyError, match=r'a_package_nobody_has.*pip install "vlkd-hub\[export\]"'):
-        group.load("export")
+        cli.RootGroup().load("export")
     point_to(monkeypatch, export="vlkd_hub.no_such_module:run")
     with pytest.raises(ModuleNotFoundError) as bug:
-        group.load("export")
+        cli.RootGroup().load("export")
     assert not isinstance(bug.value, MissingDependencyError)
 
 

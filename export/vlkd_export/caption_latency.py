@@ -102,18 +102,25 @@ def http_captioner(url: str) -> Captioner:
     boundary = "vlkd-bench-caption"
     encoded: dict[int, bytes] = {}
 
+    def post(body: bytes) -> tuple[int, bytes]:
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        connection.request("POST", f"{parts.path.rstrip('/')}/v1/caption", body, headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+
     def caption(image: Image.Image) -> str:
         if id(image) not in encoded:
             encoded[id(image)] = _multipart(image, boundary)
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         try:
-            connection.request("POST", f"{parts.path.rstrip('/')}/v1/caption", encoded[id(image)], headers)
-            response = connection.getresponse()
-            body = response.read()
+            try:
+                status, body = post(encoded[id(image)])
+            except (ConnectionError, http.client.RemoteDisconnected):
+                connection.close()  # the server closes a connection that was idle for a while; the next one is fresh
+                status, body = post(encoded[id(image)])
         except OSError as error:
             raise InvalidInputError(f"No answer from {url}: {error}. Is vlkd serve running there?") from error
-        if response.status != http.HTTPStatus.OK:
-            raise InvalidInputError(f"{url}/v1/caption answered {response.status}: {body[:200]!r}.")
+        if status != http.HTTPStatus.OK:
+            raise InvalidInputError(f"{url}/v1/caption answered {status}: {body[:200]!r}.")
         return str(json.loads(body)["caption"])
 
     return caption

@@ -93,8 +93,7 @@ def _search_tab(backend: DemoBackend, examples: Sequence[Found]) -> None:
                 count = gr.Slider(4, 24, value=8, step=4, label="How many", min_width=120, scale=2, buttons=[])
                 button = gr.Button("Search", variant="primary", elem_id="search-button", scale=1, min_width=100)
             queries = _queries(examples)
-            if queries:
-                gr.Examples([[query] for query in queries], [text], label="For example", elem_id="search-examples")
+            ready = gr.Examples([[query] for query in queries], [text], label="For example") if queries else None
         with gr.Column(scale=2, min_width=240):
             picture = _picture_input("or look for pictures like this one", "search-picture", height=232)
     status = gr.HTML(START, elem_classes=["vlkd-status", "vlkd-flat"], elem_id="search-status")
@@ -125,6 +124,8 @@ def _search_tab(backend: DemoBackend, examples: Sequence[Found]) -> None:
 
     outputs = [gallery, status]
     gr.on([button.click, text.submit], by_text, [text, count], outputs, api_name="search", show_progress="minimal")
+    if ready is not None:
+        ready.load_input_event.then(by_text, [text, count], outputs, api_visibility="private", show_progress="minimal")
     picture.change(by_picture, [picture, count], outputs, api_name="search_by_picture", show_progress="minimal")
 
 

@@ -12,7 +12,7 @@ HEADER = """
 <div class="vlkd-header">
   <h1>vlkd <span>a small vision-language model, distilled</span></h1>
   <p>Find pictures by describing them, have a picture described, or ask about it.
-     Everything runs on this computer's processor.</p>
+     It answers in milliseconds, on an ordinary processor.</p>
 </div>
 """
 

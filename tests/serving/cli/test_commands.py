@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -122,3 +123,12 @@ def test_serve_answers_without_torch(tiny_bundle: Path, real_index: Path, pictur
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_demo_on_a_port_in_use_is_an_error(tiny_bundle: Path) -> None:
+    """One line that names the option to change."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = vlkd("demo", "--model", tiny_bundle, "--port", taken.getsockname()[1])
+    assert done.returncode == 2 and "Choose another with --port" in done.stderr

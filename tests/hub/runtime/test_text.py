@@ -67,7 +67,9 @@ def byte_pair() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="module", params=[wordpiece, byte_pair])
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[VlkdProcessor, TextProcessor]:
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[VlkdProcessor, TextProcessor]:
     """A processor of transformers, and ours made from what it saved."""
     tokenizer = request.param()
     folder = tmp_path_factory.mktemp("text")

@@ -27,7 +27,11 @@ class _DrainingServer(uvicorn.Server):
 
 
 def run_server(settings: ServerSettings, engine: Engine) -> None:
-    """Serve until SIGTERM or SIGINT, then drain for at most ``settings.drain_s`` and return."""
+    """Serve until SIGTERM or SIGINT, then drain for at most ``settings.drain_s`` and return.
+
+    Raises:
+        SystemExit: with a code that is not 0, when the engine or the port fails at the start; the log says why.
+    """
     config = uvicorn.Config(
         create_app(settings, engine),
         host=settings.host,

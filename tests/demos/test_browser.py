@@ -99,6 +99,15 @@ def test_search_caption_ask(
     assert problems == []
 
 
+def test_an_example_search_runs_at_a_click(address: str, driver: ModuleType, chromium: str) -> None:
+    """The quickest way to see what the page does; the examples are captions of the indexed pictures."""
+    with driver.open_page(address, chromium) as page:
+        page.get_by_role("button", name=re.compile(r"^a \w+ circle$")).first.click()
+        page.locator("#search-status b").wait_for()
+        assert re.fullmatch(r"a \w+ circle", page.locator("#search-text textarea").input_value())
+        assert "6 pictures, best first" in page.locator("#search-status").inner_text()
+
+
 def test_empty_and_broken_input_is_explained(address: str, driver: ModuleType, chromium: str, tmp_path: Path) -> None:
     """A message that says what to do, never a stack trace or a silent nothing."""
     broken = tmp_path / "broken.png"

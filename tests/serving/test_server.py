@@ -10,9 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
+
+from vlkd_serving.engine import Engine
+from vlkd_serving.server import run_server
+from vlkd_serving.settings import ServerSettings
 
 READY_S = 20.0
 
@@ -97,3 +102,13 @@ def test_a_port_in_use_is_an_error(start: Callable[..., tuple], index_dir: Path)
     script = Path(__file__).parent / "fake_student.py"
     command = [sys.executable, str(script), str(client.base_url.port), str(index_dir), "0"]
     assert subprocess.run(command, capture_output=True, timeout=20).returncode != 0
+
+
+def test_a_model_that_fails_stops_the_start(fake: ModuleType) -> None:
+    """An orchestrator must see that, not a process that ends as if all were well."""
+    student = fake.FakeStudent()
+    student.embed_images = lambda images: 1 / 0
+    settings = ServerSettings(port=0)
+    with pytest.raises(SystemExit) as ended:
+        run_server(settings, Engine(student, settings))
+    assert ended.value.code not in (0, None)

@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -269,3 +272,42 @@ def test_an_open_reader_outlives_its_files(two: Path) -> None:
     write(two, "d", 2)
     assert "gen-000002" not in generations(two)
     assert {hit.item.id for hit in reader.search(np.ones(8, np.float32), 5)} == {f"b{n}" for n in range(5)}
+
+
+def test_readers_see_one_generation_while_a_writer_publishes(tmp_path: Path) -> None:
+    """8 threads search while 25 generations are committed: every answer is the exact one of a single generation."""
+    vectors = np.random.default_rng(1).normal(size=(64, 8)).astype(np.float32)
+    query = np.ones(8, np.float32)
+    cosine = vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
+
+    def publish(number: int) -> None:
+        with IndexWriter(tmp_path, SPACE) as writer:
+            writer.build([Item(id=f"{number}:{row}") for row in range(64)], np.roll(vectors, number, axis=0), None)
+
+    publish(0)
+    live = LiveIndex(tmp_path, SPACE)
+    seen: set[int] = set()
+    done = threading.Event()
+
+    def read() -> int:
+        count = 0
+        while not done.is_set() or count == 0:
+            hits = live.current.search(query, 10)
+            number = int(hits[0].item.id.split(":")[0])
+            best = np.argsort(-np.roll(cosine, number))[:10]
+            assert [hit.item.id for hit in hits] == [f"{number}:{row}" for row in best]
+            seen.add(number)
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(read) for _ in range(8)]
+        try:
+            for number in range(1, 26):
+                publish(number)
+                assert live.refresh()
+                time.sleep(0.02)
+        finally:
+            done.set()
+        assert sum(reader.result() for reader in readers) > 100
+    assert live.degraded is None and len(seen) > 10

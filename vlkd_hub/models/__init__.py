@@ -2,6 +2,7 @@
 
 It needs torch and transformers; ``import vlkd_hub`` alone does not.
 """
+
 from __future__ import annotations
 
 from transformers import (
@@ -10,6 +11,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoModelForZeroShotImageClassification,
     AutoProcessor,
+    PreTrainedConfig,
 )
 
 from .dual_encoder import DualEncoderConfig, DualEncoderModel, DualEncoderProcessor
@@ -23,6 +25,7 @@ __all__ = [
     "VlkdForConditionalGeneration",
     "VlkdModel",
     "VlkdProcessor",
+    "enable_remote_code",
     "register",
 ]
 
@@ -43,5 +46,45 @@ def register() -> None:
     AutoModelForImageTextToText.register(VlkdConfig, VlkdForConditionalGeneration, exist_ok=True)
     AutoProcessor.register(VlkdConfig, VlkdProcessor, exist_ok=True)
 
+
+def enable_remote_code(config: PreTrainedConfig) -> None:
+    """Make ``save_pretrained`` put the model's own files and a whole ``auto_map`` beside the weights.
+
+    transformers alone would note only the head that is saved; here every Auto class finds its head again in a process
+    that has never heard of this package.
+
+    Args:
+        config: of the model about to be saved; its ``auto_map`` is set.
+
+    Raises:
+        ValueError: the config is not one of this package's.
+    """
+    found = next((entry for entry in _REMOTE_CODE if isinstance(config, entry[0])), None)
+    if found is None:
+        raise ValueError(f"{type(config).__name__} is not a config of vlkd_hub.models.")
+    config_class, heads, processor_class = found
+    config_class.register_for_auto_class()
+    processor_class.register_for_auto_class()
+    for model_class in heads.values():
+        model_class.register_for_auto_class("AutoModel")
+    config.auto_map = {head: f"{kind.__module__.split('.')[-1]}.{kind.__name__}" for head, kind in heads.items()}
+
+
+_REMOTE_CODE: tuple[tuple[type, dict[str, type], type], ...] = (
+    (
+        DualEncoderConfig,
+        {"AutoModel": DualEncoderModel, "AutoModelForZeroShotImageClassification": DualEncoderModel},
+        DualEncoderProcessor,
+    ),
+    (
+        VlkdConfig,
+        {
+            "AutoModelForImageTextToText": VlkdForConditionalGeneration,
+            "AutoModelForZeroShotImageClassification": VlkdModel,
+            "AutoModel": VlkdModel,
+        },
+        VlkdProcessor,
+    ),
+)
 
 register()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vlkd_training.data.scenes import write_split
+from vlkd_training.data.scenes import SplitPlan, write_split
 
 __all__ = ["scenes"]
 
@@ -32,8 +33,7 @@ def scenes(
             if count == 0:
                 continue
             task = bar.add_task(split, total=count)
-            made = write_split(
-                folder, split, count, size=size, seed=seed, workers=workers, progress=lambda at=task: bar.advance(at)
-            )
+            plan = SplitPlan(split=split, number=count, size=size, seed=seed)
+            made = write_split(folder, plan, workers=workers, advance=partial(bar.advance, task))
             if not made:
-                bar.update(task, completed=count, description=f"{split} (already there)")
+                bar.update(task, description=f"{split} (already there)")

@@ -1,4 +1,5 @@
 """The aligned CLIP-style teacher: `vlkd align` writes it, `vlkd distill` reads it."""
+
 from __future__ import annotations
 
 from .configuration_dual_encoder import DualEncoderConfig

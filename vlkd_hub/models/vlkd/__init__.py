@@ -1,4 +1,5 @@
 """VLKD: a student that searches, captions and answers (002_330011b7ef9ac362.txt)."""
+
 from __future__ import annotations
 
 from .configuration_vlkd import VlkdConfig

@@ -16,7 +16,7 @@ from transformers.models.bart.modeling_bart import BartDecoder, BartEncoder, shi
 
 from .configuration_vlkd import VlkdConfig
 from .outputs_vlkd import VlkdContext, VlkdOutput, VlkdSeq2SeqOutput
-from .vision_tower import VisionTower
+from .vision_tower import VisionTower, VisionTowerOutput
 
 __all__ = ["VlkdForConditionalGeneration", "VlkdModel", "VlkdPreTrainedModel"]
 
@@ -70,7 +70,10 @@ class VlkdModel(VlkdPreTrainedModel):
             Shape ``(batch, 1 + locations, projection_dim)``; ``(batch, 1, projection_dim)`` when
             ``config.image_features`` is ``"cls"``.
         """
-        output = self.vision_tower(pixel_values=pixel_values)
+        return self.tokens_from_tower(self.vision_tower(pixel_values=pixel_values))
+
+    def tokens_from_tower(self, output: VisionTowerOutput) -> torch.Tensor:
+        """Put a tower's output in the form of :meth:`image_tokens`."""
         tokens = output.image_embeds.unsqueeze(1)
         if self.config.image_features == "all_tokens":
             tokens = torch.cat([tokens, output.token_embeds], dim=1)

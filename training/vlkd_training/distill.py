@@ -1,0 +1,142 @@
+"""`vlkd distill`: a teacher's knowledge goes into a VLKD student (002_330011b7ef9ac362.txt)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import nn
+from transformers import CLIPModel
+
+from vlkd_hub.models import DualEncoderModel, VlkdForConditionalGeneration
+
+from .build import build_student, load_teacher, solve_text_projection
+from .cache import FeatureCache, weights_fingerprint
+from .data import load_records
+from .data.collate import CaptionCollator, PictureSource
+from .encoders import cache_dir
+from .features import cached_backbone_features, cached_image_tokens, cached_text_vectors
+from .phases import check_options, train_phase
+from .recipe import Phase, load_recipe
+from .rows import CaptionRows
+from .saving import save_model
+
+__all__ = ["cached_picture_tokens", "run_distill", "teacher_text_vectors"]
+
+_console = Console(stderr=True)
+_DATA_OPTIONS = ("mask_ratio", "poisson_lambda", "max_length")
+
+
+def run_distill(
+    recipe_name: str | Path,
+    data: str,
+    teacher_path: str,
+    output: Path,
+    *,
+    split: str = "train",
+    limit: int | None = None,
+    cache: Path | None = None,
+    seed: int = 0,
+    overrides: dict[str, Any] | None = None,
+    save_initial: bool = False,
+) -> dict[str, float]:
+    """Distil a student from a dual-encoder teacher and save it to ``output``.
+
+    Args:
+        recipe_name: name or path of a ``distill`` recipe.
+        data: see :func:`vlkd_training.data.load_records`.
+        teacher_path: folder or Hub id of an aligned teacher or a CLIP.
+        output: the student's folder; checkpoints lie in its ``phase-N``.
+        split: of the data.
+        limit: use only the first pictures.
+        cache: where features are kept between runs.
+        seed: of weights and batches.
+        overrides: training arguments that win over the recipe's.
+        save_initial: also save the student before training, in ``output/initial``.
+
+    Returns:
+        The Trainer's metrics of the last phase, and ``init_cosine`` of the least-squares start.
+
+    Raises:
+        RuntimeError: the frozen image tower changed.
+    """
+    recipe = load_recipe(recipe_name, "distill")
+    root = cache or cache_dir() / "features"
+    records = load_records(data, split, limit=limit)
+    teacher, teacher_processor = load_teacher(teacher_path)
+    torch.manual_seed(seed)
+    student, processor = build_student(recipe.student, teacher, teacher_processor, recipe.tasks)
+    rows = CaptionRows(records)
+    _console.print(f"Distilling on {len(records)} pictures, {len(rows)} captions")
+    frozen = weights_fingerprint(student.vlkd.vision_tower)
+    vectors = teacher_text_vectors(teacher, teacher_processor, rows.texts, root)["vectors"]
+    pictures = PictureSource(cached_picture_tokens(student, processor, records, root)["tokens"])
+    metrics: dict[str, float] = {}
+    lineage = {"recipe": str(recipe_name), "data": data, "teacher": teacher_path, "source": recipe.source}
+    if recipe.student.least_squares_init:
+        means = _encoder_means(student, processor, rows.texts, root)["vectors"]
+        cosine = solve_text_projection(student, means, vectors)
+        _console.print(f"W_e solved by least squares: mean cosine to the teacher's text vectors {cosine:.3f}")
+        metrics["init_cosine"] = cosine
+    if save_initial:
+        save_model(student, processor, output / "initial", lineage)
+    for number, phase in enumerate(recipe.phases):
+        collator = _collator(phase, rows, processor, pictures, vectors)
+        settings = {"seed": seed} | (overrides or {})
+        folder = output / f"phase-{number + 1}"
+        metrics |= train_phase(phase, student, rows, collator, folder, overrides=settings)
+    if weights_fingerprint(student.vlkd.vision_tower) != frozen:
+        raise RuntimeError("The frozen image tower changed during training; its space is no longer the teacher's.")
+    save_model(student, processor, output, lineage)
+    (output / "train_metrics.json").write_text(json.dumps(metrics, indent=1))
+    return metrics
+
+
+def _collator(phase: Phase, rows: Any, processor: Any, pictures: PictureSource, vectors: np.ndarray) -> CaptionCollator:
+    check_options(phase.data, _DATA_OPTIONS, f"data options of {phase.method!r}")
+    text_only = phase.method == "text_infilling"
+    return CaptionCollator(
+        rows, processor.tokenizer, None if text_only else pictures, None if text_only else vectors, **phase.data
+    )
+
+
+def cached_picture_tokens(
+    student: VlkdForConditionalGeneration, processor: Any, records: Any, root: Path
+) -> FeatureCache:
+    """V of every picture, by way of the backbone features that alignment may have left in the cache."""
+    tower = student.vlkd.vision_tower.eval()
+    backbone = cached_backbone_features(tower, processor.image_processor, records, root)
+
+    def tokens_of(features: torch.Tensor) -> torch.Tensor:
+        return student.vlkd.tokens_from_tower(tower(backbone_features=features))
+
+    return cached_image_tokens(tower, tokens_of, backbone, root)
+
+
+def teacher_text_vectors(
+    teacher: DualEncoderModel | CLIPModel, processor: Any, texts: list[str], root: Path
+) -> FeatureCache:
+    """t_eos of every text: the frozen teacher's unit vectors."""
+
+    def encode(batch: list[str]) -> torch.Tensor:
+        inputs = processor.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+        return nn.functional.normalize(teacher.get_text_features(**inputs).pooler_output.float(), dim=-1)
+
+    return cached_text_vectors(teacher, encode, texts, teacher.config.projection_dim, root, kind="teacher_text")
+
+
+def _encoder_means(student: VlkdForConditionalGeneration, processor: Any, texts: list[str], root: Path) -> FeatureCache:
+    """Mean encoder output of every text, for the least-squares start of W_e."""
+    encoder = student.vlkd.text_encoder.eval()
+
+    def encode(batch: list[str]) -> torch.Tensor:
+        inputs = processor.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+        hidden = encoder(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
+        weights = inputs["attention_mask"].unsqueeze(-1)
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+
+    return cached_text_vectors(encoder, encode, texts, student.config.text_encoder.hidden_size, root, kind="encoder")

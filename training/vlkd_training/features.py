@@ -1,0 +1,196 @@
+"""Fills the feature cache: backbone maps, the tower's tokens, sentence vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from tqdm.auto import tqdm
+
+from vlkd_hub.models.vlkd import VisionTower
+
+from .cache import ArraySpec, FeatureCache, fingerprint, weights_fingerprint
+
+__all__ = ["cached_backbone_features", "cached_image_tokens", "cached_text_vectors", "iterate_pixels"]
+
+_BATCH = 64
+
+
+def iterate_pixels(
+    records: Sequence[Any], image_processor: Any, batch_size: int = _BATCH, augment: Any = None
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Yield preprocessed pictures in order, decoding the next batch while the caller computes.
+
+    Args:
+        records: anything indexable whose items have ``load_image()``.
+        image_processor: a Hugging Face image processor, Pillow backend.
+        batch_size: pictures per batch.
+        augment: called with each picture before preprocessing.
+
+    Yields:
+        The rows of the batch, and their pixels, shape ``(batch, 3, H, W)``.
+    """
+
+    def load(row: int) -> np.ndarray:
+        image = records[row].load_image()
+        if augment is not None:
+            image = augment(image, row)
+        return np.asarray(image_processor(image, return_tensors="np")["pixel_values"][0])
+
+    slices = [slice(at, min(at + batch_size, len(records))) for at in range(0, len(records), batch_size)]
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(load, row) for row in range(slices[0].start, slices[0].stop)] if slices else []
+        for number, at in enumerate(slices):
+            batch = np.stack([job.result() for job in waiting])
+            if number + 1 < len(slices):
+                following = slices[number + 1]
+                waiting = [pool.submit(load, row) for row in range(following.start, following.stop)]
+            yield at, torch.from_numpy(batch)
+
+
+class _RandomView:
+    """A random crop and flip of a picture: the augmented views that a frozen backbone is cached for."""
+
+    def __init__(self, view: int, min_area: float) -> None:
+        self.view, self.min_area = view, min_area
+
+    def __call__(self, image: Image.Image, row: int) -> Image.Image:
+        if self.view == 0:
+            return image
+        rng = np.random.default_rng([self.view, row])
+        area = rng.uniform(self.min_area, 1.0) * image.width * image.height
+        ratio = float(np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3))))
+        width = min(image.width, round((area * ratio) ** 0.5))
+        height = min(image.height, round((area / ratio) ** 0.5))
+        left, top = rng.integers(0, image.width - width + 1), rng.integers(0, image.height - height + 1)
+        image = image.crop((left, top, left + width, top + height))
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
+
+
+def cached_backbone_features(
+    tower: VisionTower,
+    image_processor: Any,
+    records: Any,
+    root: Path,
+    *,
+    views: int = 1,
+    min_area: float = 0.5,
+    pooled: bool = False,
+    bf16: bool = True,
+) -> FeatureCache:
+    """What the frozen backbone says of every picture; array ``features`` of shape (views, pictures, tokens, width).
+
+    Args:
+        tower: holds the backbone.
+        image_processor: makes its pixels.
+        records: the pictures.
+        root: folder of the caches.
+        views: the plain picture first, then random crops and flips of it.
+        min_area: least area of a crop, as a part of the picture.
+        pooled: keep only the mean token, when nothing but average pooling follows.
+        bf16: compute under bf16 autocast.
+    """
+    backbone = tower.backbone.eval().to(memory_format=torch.channels_last)
+    size = tower.config.image_size
+    with torch.inference_mode():
+        probe = tower.backbone_features(torch.zeros(1, 3, size, size))
+    shape = (views, len(records), 1 if pooled else probe.shape[1], probe.shape[2])
+    key = {
+        "kind": "backbone",
+        "data": records.fingerprint,
+        "weights": weights_fingerprint(backbone),
+        "layers": tower.config.feature_layers,
+        "preprocessing": fingerprint(image_processor.to_dict()),
+        "shape": shape,
+        "min_area": min_area if views > 1 else None,
+        "bf16": bf16,
+    }
+
+    def fill(arrays: dict[str, np.ndarray]) -> None:
+        with _progress("image features", views * len(records)) as bar:
+            for view in range(views):
+                source = iterate_pixels(records, image_processor, augment=_RandomView(view, min_area))
+                for at, pixels in source:
+                    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                        found = tower.backbone_features(pixels.contiguous(memory_format=torch.channels_last)).float()
+                    found = found.mean(dim=1, keepdim=True) if pooled else found
+                    arrays["features"][view, at] = found.numpy()
+                    bar.update(len(pixels))
+
+    return FeatureCache.open_or_build(root, key, {"features": ArraySpec(shape)}, fill)
+
+
+def cached_image_tokens(
+    tower: VisionTower, tokens_of: Callable[[torch.Tensor], torch.Tensor], backbone: FeatureCache, root: Path
+) -> FeatureCache:
+    """V of section 3.2 for every picture, from cached backbone features; array ``tokens`` (pictures, 1 + n, d1).
+
+    Args:
+        tower: the frozen tower, for its identity.
+        tokens_of: maps backbone features (batch, tokens, width) to normalised tokens.
+        backbone: cache of :func:`cached_backbone_features`; its first view is used.
+        root: folder of the caches.
+    """
+    features = backbone["features"][0]
+    with torch.inference_mode():
+        probe = tokens_of(torch.from_numpy(np.array(features[:1])).float())
+    shape = (features.shape[0], *probe.shape[1:])
+    key = {"kind": "tokens", "backbone": backbone.folder.name, "weights": weights_fingerprint(tower), "shape": shape}
+
+    def fill(arrays: dict[str, np.ndarray]) -> None:
+        with _progress("image tokens", len(features)) as bar:
+            for start in range(0, len(features), _BATCH):
+                at = slice(start, min(start + _BATCH, len(features)))
+                with torch.inference_mode():
+                    arrays["tokens"][at] = tokens_of(torch.from_numpy(np.array(features[at])).float()).float().numpy()
+                bar.update(at.stop - at.start)
+
+    return FeatureCache.open_or_build(root, key, {"tokens": ArraySpec(shape)}, fill)
+
+
+def cached_text_vectors(
+    module: nn.Module,
+    encode: Callable[[list[str]], torch.Tensor],
+    texts: Sequence[str],
+    dim: int,
+    root: Path,
+    *,
+    kind: str,
+) -> FeatureCache:
+    """A vector for every text; array ``vectors`` of shape (texts, dim).
+
+    Args:
+        module: the frozen text tower, for its identity.
+        encode: maps texts to vectors (batch, dim).
+        texts: in the order of the rows.
+        dim: width of a vector.
+        root: folder of the caches.
+        kind: what the vectors are, part of the cache's key.
+    """
+    key = {
+        "kind": kind,
+        "texts": fingerprint({"texts": list(texts)}),
+        "weights": weights_fingerprint(module),
+        "dim": dim,
+    }
+    order = np.argsort([len(text) for text in texts], kind="stable")  # equal lengths together: less padding
+
+    def fill(arrays: dict[str, np.ndarray]) -> None:
+        with _progress("sentence vectors", len(texts)) as bar:
+            for start in range(0, len(order), 4 * _BATCH):
+                rows = order[start : start + 4 * _BATCH]
+                with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                    arrays["vectors"][rows] = encode([texts[row] for row in rows]).float().numpy()
+                bar.update(len(rows))
+
+    return FeatureCache.open_or_build(root, key, {"vectors": ArraySpec((len(texts), dim), "float32")}, fill)
+
+
+def _progress(what: str, total: int) -> Any:
+    return tqdm(total=total, desc=what, unit="it", leave=False, mininterval=0.5)

@@ -1,0 +1,105 @@
+"""`vlkd finetune`: a distilled student learns captions and answers, its image tower frozen (section 4.4, Table 11)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from vlkd_hub.errors import RecipeError
+from vlkd_hub.inference import load_processor
+from vlkd_hub.models import VlkdForConditionalGeneration
+
+from .cache import weights_fingerprint
+from .data import load_records
+from .data.collate import PictureSource, TaskCollator
+from .distill import cached_picture_tokens
+from .encoders import cache_dir
+from .features import cached_text_vectors
+from .phases import check_options, train_phase
+from .recipe import load_recipe
+from .rows import CaptionRows, TaskRows
+from .saving import save_model
+
+__all__ = ["run_finetune"]
+
+_console = Console(stderr=True)
+
+
+def run_finetune(
+    recipe_name: str | Path,
+    data: str,
+    model_path: str,
+    output: Path,
+    *,
+    split: str = "train",
+    limit: int | None = None,
+    cache: Path | None = None,
+    seed: int = 0,
+    overrides: dict[str, Any] | None = None,
+) -> dict[str, float]:
+    """Fine-tune a distilled student on the tasks its recipe names and save it to ``output``.
+
+    Where the recipe gives TTDM a weight, the text side is held to its own vectors from before fine-tuning, so that
+    one checkpoint goes on searching while it learns to write.
+
+    Returns:
+        The Trainer's metrics of the last phase.
+
+    Raises:
+        RecipeError: the recipe's tasks are missing or unknown.
+        RuntimeError: the frozen image tower changed.
+    """
+    recipe = load_recipe(recipe_name, "finetune")
+    root = cache or cache_dir() / "features"
+    records = load_records(data, split, limit=limit)
+    torch.manual_seed(seed)
+    student = VlkdForConditionalGeneration.from_pretrained(model_path)
+    processor = load_processor(model_path)
+    for task, changes in recipe.tasks.items():
+        processor.tasks.setdefault(task, {}).update(changes)
+    frozen = weights_fingerprint(student.vlkd.vision_tower)
+    pictures = PictureSource(cached_picture_tokens(student, processor, records, root)["tokens"])
+    metrics: dict[str, float] = {}
+    for number, phase in enumerate(recipe.phases):
+        check_options(phase.data, ("tasks", "max_length"), f"data options of {phase.method!r}")
+        tasks = phase.data.get("tasks")
+        if not tasks or not set(tasks) <= {"caption", "vqa"}:
+            raise RecipeError(
+                f"Name the tasks to fine-tune in data.tasks (caption, vqa) with their shares; got {tasks}."
+            )
+        rows = TaskRows(records, processor, tasks, seed=seed)
+        _console.print(f"Fine-tuning on {len(rows)} rows of {', '.join(tasks)} over {len(records)} pictures")
+        rehearsal = None
+        if phase.method_options.get("ttdm_weight"):
+            rehearsal = _own_text_vectors(student, processor, CaptionRows(records), root)
+        collator = TaskCollator(
+            rows, processor.tokenizer, pictures, rehearsal, max_length=phase.data.get("max_length", 64)
+        )
+        settings = {"seed": seed} | (overrides or {})
+        folder = output / f"phase-{number + 1}"
+        metrics |= train_phase(phase, student, rows, collator, folder, overrides=settings)
+    if weights_fingerprint(student.vlkd.vision_tower) != frozen:
+        raise RuntimeError("The frozen image tower changed during training; its space is no longer the teacher's.")
+    lineage = {"recipe": str(recipe_name), "data": data, "from": model_path, "source": recipe.source}
+    save_model(student, processor, output, lineage)
+    (output / "train_metrics.json").write_text(json.dumps(metrics, indent=1))
+    return metrics
+
+
+def _own_text_vectors(
+    student: VlkdForConditionalGeneration, processor: Any, rows: CaptionRows, root: Path
+) -> tuple[CaptionRows, Any]:
+    """The captions with the vectors that the distilled student gives them now."""
+    student.eval()
+
+    def encode(batch: list[str]) -> torch.Tensor:
+        inputs = processor.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+        return student.vlkd.get_text_features(**inputs).pooler_output
+
+    width = student.config.projection_dim
+    found = cached_text_vectors(student.vlkd.text_encoder, encode, rows.texts, width, root, kind="student_text")
+    return rows, found["vectors"]

@@ -1,0 +1,108 @@
+"""Training rows: which text goes with which picture, tokenised once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from vlkd_hub.errors import DataError
+
+__all__ = ["CaptionRows", "TaskRows"]
+
+
+class CaptionRows(Dataset[int]):
+    """One row a caption.
+
+    Args:
+        records: pictures with captions.
+
+    Attributes:
+        texts: every caption, in order.
+        images: the picture of each row.
+
+    Raises:
+        DataError: no record has a caption.
+    """
+
+    def __init__(self, records: Any) -> None:
+        self.texts: list[str] = []
+        self.images: list[int] = []
+        for row in range(len(records)):
+            for caption in records[row].captions:
+                self.texts.append(caption)
+                self.images.append(row)
+        if not self.texts:
+            raise DataError("No record has a caption; distillation needs pictures with captions.")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, row: int) -> int:
+        return row
+
+
+class TaskRows(Dataset[int]):
+    """Rows of several tasks: captions to write and questions to answer.
+
+    Args:
+        records: pictures with captions, questions, or both.
+        processor: builds the prompts.
+        tasks: how often a pass over the data visits each task's rows, for example ``{"caption": 0.5, "vqa": 1.0}``;
+            a part below 1 takes that share of the rows, drawn once.
+        seed: of that draw.
+
+    Attributes:
+        groups: 0 for captions, 1 for questions, of each row; batches hold one group.
+
+    Raises:
+        DataError: a task has no rows.
+    """
+
+    def __init__(self, records: Any, processor: Any, tasks: dict[str, float], seed: int = 0) -> None:
+        self.images: list[int] = []
+        self.prompts: list[str] = []
+        self.targets: list[str] = []
+        self.groups: list[int] = []
+        rng = np.random.default_rng(seed)
+        for group, (task, share) in enumerate(tasks.items()):
+            rows = _caption_rows(records, processor) if task == "caption" else _question_rows(records, processor)
+            if not rows:
+                raise DataError(f"Task {task!r} has no rows: the data holds no {_NEEDS[task]}.")
+            for row in _repeat(len(rows), share, rng):
+                image, prompt, target = rows[row]
+                self.images.append(image)
+                self.prompts.append(prompt)
+                self.targets.append(target)
+                self.groups.append(group)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> int:
+        return row
+
+
+_NEEDS = {"caption": "captions", "vqa": "questions with answers"}
+
+
+def _caption_rows(records: Any, processor: Any) -> list[tuple[int, str, str]]:
+    prompt = processor.build_prompt("caption")
+    return [(row, prompt, caption) for row in range(len(records)) for caption in records[row].captions]
+
+
+def _question_rows(records: Any, processor: Any) -> list[tuple[int, str, str]]:
+    return [
+        (row, processor.build_prompt("vqa", item.question), ", ".join(sorted(set(item.answers))))
+        for row in range(len(records))
+        for item in records[row].qa
+        if item.answers
+    ]
+
+
+def _repeat(count: int, share: float, rng: np.random.Generator) -> Sequence[int]:
+    whole = list(range(count)) * int(share)
+    rest = rng.permutation(count)[: round((share - int(share)) * count)]
+    return [*whole, *rest.tolist()]

@@ -97,17 +97,7 @@ def _search_tab(backend: DemoBackend, examples: Sequence[Found]) -> None:
         with gr.Column(scale=2, min_width=240):
             picture = _picture_input("or look for pictures like this one", "search-picture", height=232)
     status = gr.HTML(START, elem_classes=["vlkd-status", "vlkd-flat"], elem_id="search-status")
-    gallery = gr.Gallery(
-        _gallery(examples, scores=False),
-        show_label=False,
-        columns=4,
-        object_fit="cover",
-        height="auto",
-        interactive=False,
-        buttons=["fullscreen"],
-        elem_id="search-gallery",
-        elem_classes="vlkd-gallery",
-    )
+    gallery = _search_gallery(examples)
 
     def by_text(query: str, k: int) -> tuple[GalleryItems, str]:
         if not query.strip():
@@ -127,6 +117,20 @@ def _search_tab(backend: DemoBackend, examples: Sequence[Found]) -> None:
     if ready is not None:
         ready.load_input_event.then(by_text, [text, count], outputs, api_visibility="private", show_progress="minimal")
     picture.change(by_picture, [picture, count], outputs, api_name="search_by_picture", show_progress="minimal")
+
+
+def _search_gallery(examples: Sequence[Found]) -> gr.Gallery:
+    return gr.Gallery(
+        _gallery(examples, scores=False),
+        show_label=False,
+        columns=4,
+        object_fit="cover",
+        height="auto",
+        interactive=False,
+        buttons=["fullscreen"],
+        elem_id="search-gallery",
+        elem_classes="vlkd-gallery",
+    )
 
 
 def _caption_tab(backend: DemoBackend, examples: Sequence[Found]) -> None:

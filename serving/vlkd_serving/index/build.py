@@ -71,10 +71,24 @@ def build_index(
         DataError: not one picture could be read; nothing is written then.
         IndexLockedError: another process writes this index; found out before any work.
     """
+    with IndexWriter(directory, fingerprint) as writer:
+        kept, blocks, skipped = _embed(items, root, student, batch_size, progress)
+        if not kept:
+            raise DataError(
+                f"None of the {len(items)} pictures could be read. First: {skipped[0].id}: {skipped[0].reason}"
+            )
+        write = writer.add if add else writer.build
+        return BuildReport(write(kept, np.concatenate(blocks), root), tuple(skipped))
+
+
+def _embed(
+    items: Sequence[Item], root: Path, student: Student, batch_size: int, progress: Callable[[int], None]
+) -> tuple[list[Item], list[NDArray[np.float32]], list[Skipped]]:
+    """The items that could be read, their vectors in blocks of (<= batch_size, D), and the others."""
     kept: list[Item] = []
     blocks: list[NDArray[np.float32]] = []
     skipped: list[Skipped] = []
-    with IndexWriter(directory, fingerprint) as writer, ThreadPoolExecutor(_DECODE_THREADS) as pool:
+    with ThreadPoolExecutor(_DECODE_THREADS) as pool:
         decoded = _decode_all(items, root, pool, lookahead=2 * batch_size)
         while batch := list(islice(decoded, batch_size)):
             pairs = [(item, image) for item, image in batch if isinstance(image, Image.Image)]
@@ -83,13 +97,7 @@ def build_index(
                 kept += [item for item, _ in pairs]
                 blocks.append(np.asarray(student.embed_images([image for _, image in pairs]), dtype=np.float32))
             progress(len(batch))
-        if not kept:
-            raise DataError(
-                f"None of the {len(items)} pictures could be read. First: {skipped[0].id}: {skipped[0].reason}"
-            )
-        vectors = np.concatenate(blocks)
-        manifest = writer.add(kept, vectors, root) if add else writer.build(kept, vectors, root)
-    return BuildReport(manifest, tuple(skipped))
+    return kept, blocks, skipped
 
 
 def _decode_all(

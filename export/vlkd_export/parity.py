@@ -149,6 +149,9 @@ def _image_pairs(reference: TorchReference, student: OnnxStudent, pictures: Sequ
             names, reference.model.encode_image(pixels), student.encode_image(pixels.numpy()), strict=True
         ):
             yield f"{name} of {len(some)} pictures", expected, found
+    # From the picture itself: a wrong preprocessing changes no graph.
+    whole = torch.cat([reference.model.encode_image(reference.pixels([picture]))[0] for picture in pictures])
+    yield "image_embeds from picture to vector", whole, student.embed_images([picture.image for picture in pictures])
 
 
 def _text_pairs(reference: TorchReference, student: OnnxStudent, pictures: Sequence[GoldenPicture]) -> Iterator[Pair]:
@@ -163,6 +166,7 @@ def _text_pairs(reference: TorchReference, student: OnnxStudent, pictures: Seque
             # What stands behind the end of a text is masked out wherever it is used.
             seen = mask.bool()
             yield f"text_states of {shape}", states[seen], found_states[seen.numpy()]
+            yield f"text_embeds from text to vector, {shape}", expected, student.embed_texts(some)
 
 
 def _decoder_pairs(

@@ -89,7 +89,8 @@ def _spread(values: list[float]) -> list[float]:
     return [round(ranked[round(share * (len(ranked) - 1))], 3) for share in (0.1, 0.9)]
 
 
-def http_captioner(url: str) -> Captioner:
+@contextmanager
+def http_captioner(url: str) -> Iterator[Captioner]:
     """Captions by ``POST URL/v1/caption`` over one connection that stays open, the picture sent as PNG.
 
     Raises:
@@ -123,7 +124,10 @@ def http_captioner(url: str) -> Captioner:
             raise InvalidInputError(f"{url}/v1/caption answered {status}: {body[:200]!r}.")
         return str(json.loads(body)["caption"])
 
-    return caption
+    try:
+        yield caption
+    finally:
+        connection.close()
 
 
 def _multipart(image: Image.Image, boundary: str) -> bytes:

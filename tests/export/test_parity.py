@@ -14,7 +14,8 @@ import pytest
 
 from vlkd_export.golden import drawn_pictures
 from vlkd_export.onnx.export import load_reference
-from vlkd_export.parity import TorchReference, check_tensors, check_tokens
+from vlkd_export.parity import check_tensors, check_tokens
+from vlkd_export.torch_reference import TorchReference
 from vlkd_hub.bundle import read_manifest, write_manifest
 from vlkd_hub.errors import ParityError
 from vlkd_hub.runtime import OnnxStudent

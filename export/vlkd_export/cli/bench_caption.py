@@ -48,7 +48,7 @@ def caption(
         if with_http and url is None:
             url = stack.enter_context(running_server(bundle, threads))
         if url is not None:
-            captioners["http"] = http_captioner(url)
+            captioners["http"] = stack.enter_context(http_captioner(url))
         report = summary(measure(captioners, _pictures(data), runs), threads)
     for name in captioners:
         low, high = report["spread_ms"][name]

@@ -23,8 +23,9 @@ from vlkd_export.onnx.decoder import decoder_spec
 from vlkd_export.onnx.graph import GraphSpec, export_graph
 from vlkd_export.onnx.image_encoder import image_encoder_spec
 from vlkd_export.onnx.text_encoder import text_encoder_spec
-from vlkd_export.parity import TorchReference, check_tensors, check_tokens
+from vlkd_export.parity import check_tensors, check_tokens
 from vlkd_export.settings import ExportSettings
+from vlkd_export.torch_reference import TorchReference
 from vlkd_hub.bundle import GenerationSpec, Manifest, write_manifest
 from vlkd_hub.errors import BundleError, InvalidInputError
 from vlkd_hub.inference import load_processor
@@ -63,13 +64,14 @@ def export_bundle(model_path: Path, output: Path, settings: ExportSettings, say:
     if settings.golden is not None:
         pictures["data"] = read_pictures(settings.golden, settings.golden_split, settings.golden_count)
     reference = load_reference(model_path)
+    generation = _generation(reference.model) if settings.task == "image-text-to-text" else None
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as work:
         bundle = Path(work) / "bundle"
         bundle.mkdir()
         _write_settings(reference, bundle)
         _write_graphs(reference.model, ImageProcessor.from_pretrained(bundle), bundle, settings, say)
-        manifest = write_manifest(bundle, _manifest(reference, bundle, model_path, settings))
+        manifest = write_manifest(bundle, _manifest(reference, bundle, model_path, settings, generation))
         say("comparing with torch")
         student = OnnxStudent.from_pretrained(bundle, verify=False)
         parity = _gate(reference, student, pictures, bundle, settings)
@@ -146,9 +148,14 @@ def _write_graphs(
         export_graph(spec, folder, settings.opset)
 
 
-def _manifest(reference: TorchReference, bundle: Path, model_path: Path, settings: ExportSettings) -> Manifest:
+def _manifest(
+    reference: TorchReference,
+    bundle: Path,
+    model_path: Path,
+    settings: ExportSettings,
+    generation: GenerationSpec | None,
+) -> Manifest:
     model, processor = reference.model, reference.processor
-    writes = settings.task == "image-text-to-text"
     return Manifest(
         model_type=model.config.model_type,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -156,9 +163,9 @@ def _manifest(reference: TorchReference, bundle: Path, model_path: Path, setting
         precision="fp32",
         embedding_dim=model.config.projection_dim,
         image_size=ImageProcessor.from_pretrained(bundle).output_size[0],
-        generation=_generation(model) if writes else None,
+        generation=generation,
         library_versions={name: version(name) for name in LIBRARIES},
-        tasks=dict(processor.tasks) if writes else {},
+        tasks=dict(processor.tasks) if generation is not None else {},
         parity={},
         lineage=_lineage(model, model_path),
     )

@@ -89,7 +89,7 @@ def _write_shard(path: Path, records: Iterable[Record]) -> int:
 def _read_shard(path: Path) -> Iterator[Record]:
     try:
         with tarfile.open(path, "r|") as tar:
-            key, parts = "", {}
+            key, parts = "", dict[str, bytes]()
             for member in tar:
                 stem, _, extension = member.name.partition(".")
                 if stem != key and parts:

@@ -1,7 +1,7 @@
 """Scenes: a made-up world of coloured shapes with captions, questions, sentences and boxes, all known to be true.
 
-Everything about a picture follows from (seed, split, index), so pictures can be made in any order, in parallel, or while
-training streams them.
+Everything about a picture follows from (seed, split, index), so pictures can be made in any order, in parallel, or
+while training streams them.
 """
 
 from __future__ import annotations

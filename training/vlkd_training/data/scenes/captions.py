@@ -1,7 +1,7 @@
 """Five captions a scene, each of another form: naming, texture, size, relation, ground and number.
 
-Sentences are lower case, without a full stop, of 6 to 18 words. Things are named from left to right, so that the order of
-a caption can be learnt from the picture.
+Sentences are lower case, without a full stop, of 6 to 18 words. Things are named from left to right, so that the order
+of a caption can be learnt from the picture.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def _detail(scene: Scene, attribute: str, word: str) -> Asked:
 
 
 def _counts(scene: Scene, pairs: tuple[Pair, ...], rng: random.Random) -> Asked:
-    """Two questions: the number is drawn among those the scene offers, then the question, so that "one" does not lead."""
+    """Two questions: first a number is drawn among those the scene offers, so that "one" does not lead."""
     items = scene.objects
     asked = {"how many objects are there?": len(items)}
     for color in sorted({item.color for item in items}):

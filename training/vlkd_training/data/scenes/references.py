@@ -21,7 +21,7 @@ def unique_references(scene: Scene, *, hidden: str) -> list[tuple[SceneObject, s
 
     Args:
         scene: the scene.
-        hidden: the attribute asked for: ``color`` (references such as "the small circle") or ``shape`` ("the red object").
+        hidden: the attribute asked for: ``color`` (then "the small circle") or ``shape`` (then "the red object").
 
     Returns:
         (object, reference) pairs, each reference as short as it can be.

@@ -1,4 +1,4 @@
-"""Writes splits of scenes to disk as image folders: in parallel, resumable, each split appearing whole or not at all."""
+"""Writes splits of scenes to disk as image folders: in parallel, resumable, each split whole or not there."""
 
 from __future__ import annotations
 

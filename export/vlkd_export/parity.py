@@ -48,7 +48,7 @@ class TokenReport:
     texts: int
     tokens: int
     smallest_margin: float
-    """Smallest lead of a chosen token over the next best one, in logits: how near the closest call was."""
+    """Smallest gap between torch's two largest logits at any step of these texts: how near the closest call was."""
 
 
 def check_tensors(

@@ -96,14 +96,18 @@ def load_reference(path: Path) -> TorchReference:
     kind = AutoConfig.from_pretrained(path).model_type
     if kind != "vlkd":
         raise InvalidInputError(f"{path} is a {kind!r}; vlkd export takes a VLKD student (vlkd distill makes one).")
-    model = VlkdForConditionalGeneration.from_pretrained(path, dtype=torch.float32).eval()
+    try:
+        model = VlkdForConditionalGeneration.from_pretrained(path, dtype=torch.float32).eval()
+        processor = load_processor(path)
+    except OSError as error:
+        raise InvalidInputError(f"{path} is not a whole student: {' '.join(str(error).split())}") from error
     refused = unsupported_options(model.generation_config.to_dict())
     if refused:
         raise InvalidInputError(
             f"generation_config.json sets {', '.join(refused)}, which the runtime does not do. Remove them, save the "
             "student and export again."
         )
-    return TorchReference(model, load_processor(path))
+    return TorchReference(model, processor)
 
 
 def _write_settings(reference: TorchReference, bundle: Path) -> None:

@@ -114,6 +114,11 @@ def test_what_cannot_be_exported_is_told(tiny_student: Path, tmp_path: Path, mon
     (bart / "config.json").write_text('{"model_type": "bart"}')
     with pytest.raises(InvalidInputError, match="is a 'bart'"):
         export_bundle(bart, tmp_path / "bundle", ExportSettings())
+    cut = tmp_path / "cut"
+    shutil.copytree(tiny_student, cut)
+    (cut / "model.safetensors").unlink()
+    with pytest.raises(InvalidInputError, match="not a whole student.*model.safetensors"):
+        export_bundle(cut, tmp_path / "bundle", ExportSettings())
     odd = tmp_path / "odd"
     shutil.copytree(tiny_student, odd)
     path = odd / "generation_config.json"

@@ -24,7 +24,7 @@ from PIL import Image
 
 from vlkd_hub.errors import InvalidInputError, ParityError
 
-__all__ = ["http_captioner", "measure", "running_server", "summary"]
+__all__ = ["busy_share", "http_captioner", "measure", "running_server", "summary"]
 
 Captioner = Callable[[Image.Image], str]
 
@@ -82,6 +82,28 @@ def summary(times: dict[str, list[float]], threads: int) -> dict[str, Any]:
     report |= {"runs": len(times["torch"]), "batch_size": 1, "threads": threads}
     report["load_average"] = [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else []
     return report
+
+
+def busy_share(seconds: float = 0.5) -> float | None:
+    """Share of this machine's processors at work while this process sleeps; None where the system does not tell.
+
+    Torch with several threads slows down many times when another process wants one of its processors, so a ratio
+    measured then says little. The load average alone does not show it: it remembers what ran before.
+    """
+    stat = Path("/proc/stat")
+    if not stat.is_file():
+        return None
+    first = _processor_ticks(stat)
+    time.sleep(seconds)
+    second = _processor_ticks(stat)
+    total = second[0] - first[0]
+    return None if total <= 0 else round(1 - (second[1] - first[1]) / total, 2)
+
+
+def _processor_ticks(stat: Path) -> tuple[int, int]:
+    """All ticks since the start, and the idle ones among them (waiting for a disk is idle)."""
+    ticks = [int(word) for word in stat.read_text(encoding="ascii").splitlines()[0].split()[1:9]]
+    return sum(ticks), ticks[3] + ticks[4]
 
 
 def _spread(values: list[float]) -> list[float]:

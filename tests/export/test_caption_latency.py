@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from vlkd_export.caption_latency import http_captioner, measure, running_server, summary
+from vlkd_export.caption_latency import busy_share, http_captioner, measure, running_server, summary
 from vlkd_hub.cli import main
 from vlkd_hub.errors import InvalidInputError, ParityError
 
@@ -43,6 +46,19 @@ def test_the_report() -> None:
     assert report["http_ms"] is None and report["ratio_http"] is None
     assert report["spread_ms"]["torch"] == [10.0, 30.0] and report["threads"] == 2 and report["runs"] == 3
     assert len(report["load_average"]) == 3
+
+
+def test_busy_share_sees_work_of_others() -> None:
+    """A ratio measured beside other work must not pass for one of a quiet machine."""
+    if not Path("/proc/stat").is_file():
+        pytest.skip("this system has no /proc/stat")
+    worker = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        share = busy_share()
+    finally:
+        worker.kill()
+        worker.wait()
+    assert share is not None and 0.5 / (os.cpu_count() or 1) < share <= 1
 
 
 def test_bench_through_a_server(

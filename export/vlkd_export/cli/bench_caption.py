@@ -12,6 +12,8 @@ import typer
 __all__ = ["caption"]
 
 PICTURES = 8
+BUSY = 0.2
+"""Share of the processors at other work from which a warning is printed."""
 SPLITS = ("test", "validation", "train")
 
 
@@ -31,7 +33,7 @@ def caption(
     """
     import torch
 
-    from vlkd_export.caption_latency import http_captioner, measure, running_server, summary
+    from vlkd_export.caption_latency import busy_share, http_captioner, measure, running_server, summary
     from vlkd_hub.inference import TorchStudent
     from vlkd_hub.runtime import OnnxStudent
     from vlkd_hub.runtime.sessions import available_cpus
@@ -49,12 +51,16 @@ def caption(
             url = stack.enter_context(running_server(bundle, threads))
         if url is not None:
             captioners["http"] = stack.enter_context(http_captioner(url))
-        report = summary(measure(captioners, _pictures(data), runs), threads)
+        pictures, busy = _pictures(data), busy_share()
+        report = summary(measure(captioners, pictures, runs), threads) | {"busy_before": busy}
     for name in captioners:
         low, high = report["spread_ms"][name]
         ratio = f"  {report[f'ratio_{name}']:.1f}x torch" if name != "torch" else ""
         typer.echo(f"{name:5}  {report[f'{name}_ms']:8.2f} ms  ({low:.2f} to {high:.2f}){ratio}")
     typer.echo(f"{threads} threads, batch 1, median of {runs}; load average {report['load_average']}")
+    if busy is not None and busy > BUSY:
+        words = f"warning: {busy:.0%} of the processors was at other work before the run; the ratios say little"
+        typer.secho(words, fg=typer.colors.YELLOW, err=True)
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from vlkd_hub._optional import require
@@ -68,10 +69,12 @@ def spice_score(references: Captions, candidates: Captions) -> Scored:
 
 
 def _close(scorer: object) -> None:
-    """End METEOR's process and close its pipes, which its own clean-up leaves open."""
-    process = scorer.meteor_p  # type: ignore[attr-defined]
-    process.stdin.close()
+    """End METEOR's process, close its pipes, and free the lock that an error leaves held: its __del__ waits for it."""
+    process, lock = scorer.meteor_p, scorer.lock  # type: ignore[attr-defined]
+    if lock.locked():
+        lock.release()
     process.kill()
     process.wait()
-    process.stdout.close()
-    process.stderr.close()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        with suppress(OSError):  # what was not yet written has no reader
+            pipe.close()

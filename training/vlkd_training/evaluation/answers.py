@@ -11,14 +11,13 @@ from collections.abc import Sequence
 __all__ = ["ANNOTATORS", "answer_accuracy", "normalize_answer"]
 
 ANNOTATORS = 10
-"""So many answers to a question are taken as those of ten people (VQAv2); other numbers above one are a set (DAQUAR)."""
+"""So many answers are taken as those of ten people (VQAv2); another number above one is a set (DAQUAR)."""
 
 _NUMBERS = {
-    word: str(number)
-    for number, word in enumerate("zero one two three four five six seven eight nine ten".split())
+    word: str(number) for number, word in enumerate("zero one two three four five six seven eight nine ten".split())
 } | {"none": "0"}
 _ARTICLES = {"a", "an", "the"}
-_PUNCTUATION = ";/[]\"{}()=+\\_-><@`,?!"
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _PERIOD = re.compile(r"\.(?!\d)")
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 

@@ -12,9 +12,7 @@ from vlkd_training.evaluation.answers import answer_accuracy, normalize_answer
 
 __all__ = ["FrequentAnswers", "question_type", "vqa_metrics"]
 
-_YES_NO_STARTS = frozenset(
-    "is are was were do does did can could has have had will would should isn't aren't".split()
-)
+_YES_NO_STARTS = frozenset("is are was were do does did can could has have had will would should isn't aren't".split())
 
 
 def question_type(item: QuestionAnswer) -> str:

@@ -30,7 +30,9 @@ def class_embeddings(student: Student, classes: Sequence[str], templates: Sequen
         InvalidInputError: fewer than two classes, a name twice, or a template without ``{}``.
     """
     if len(set(classes)) != len(classes) or len(classes) < 2:
-        raise InvalidInputError(f"need two different classes or more; got {len(classes)}, {len(set(classes))} different.")
+        raise InvalidInputError(
+            f"need two different classes or more; got {len(classes)}, {len(set(classes))} different."
+        )
     if not templates or any("{}" not in template for template in templates):
         raise InvalidInputError(f"each template holds {{}} for the class name; got {list(templates)}.")
     texts = [template.format(name) for name in classes for template in templates]

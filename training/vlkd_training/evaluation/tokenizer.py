@@ -14,7 +14,7 @@ from vlkd_hub.errors import DataError
 
 __all__ = ["has_java", "tokenize", "tokenize_plain"]
 
-_PUNCTUATION = frozenset("'' ' `` ` -lrb- -rrb- -lcb- -rcb- . ? ! , : - -- ... ;".split())
+_PUNCTUATION = frozenset("'' ' `` ` \" -lrb- -rrb- -lcb- -rcb- . ? ! , : - -- ... ;".split())
 """Tokens that COCO's captions evaluation drops (the tokens are in lower case)."""
 _TIMEOUT_S = 600
 _CLITIC = r"n't|'(?:s|m|d|re|ve|ll)"

@@ -15,6 +15,7 @@ def test_format_by_what_it_is(write_split: WriteSplit, tmp_path: Path) -> None:
     found = {
         data_format(write_split([{"file_name": "a.png"}])),
         data_format("easy-vqa"),
+        data_format("scenes:4"),
         data_format("webdataset:x-*.tar"),
         data_format("owner/name"),
     }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from vlkd_hub.errors import DataError
 from vlkd_training.data.records import Hypothesis, QuestionAnswer, Record, Region
@@ -21,6 +23,7 @@ def record_from_fields(
     id: str,
     image_path: Path | None = None,
     image_bytes: bytes | None = None,
+    draw: Callable[[], Image.Image] | None = None,
     hypotheses: Sequence[Hypothesis] = (),
 ) -> Record:
     """Build a record from ``captions``, ``qa``, ``entailment``, ``sentence`` + ``label``, ``regions``, ``class``.
@@ -30,7 +33,8 @@ def record_from_fields(
         where: file and line, for messages.
         id: unique in the split.
         image_path: the picture, or else
-        image_bytes: the encoded picture.
+        image_bytes: the encoded picture, or else
+        draw: makes the picture.
         hypotheses: sentences known from elsewhere, before those in ``fields``.
 
     Raises:
@@ -46,6 +50,7 @@ def record_from_fields(
         regions=tuple(_region(item, where) for item in _items(fields, "regions", where)),
         image_path=image_path,
         image_bytes=image_bytes,
+        draw=draw,
     )
 
 

@@ -12,6 +12,8 @@ from vlkd_training.data.easy_vqa import read_easy_vqa
 from vlkd_training.data.hub import HubRecords, read_hub
 from vlkd_training.data.imagefolder import METADATA, read_imagefolder
 from vlkd_training.data.records import Record, RecordDataset
+from vlkd_training.data.scene_records import SCHEME as SCENES
+from vlkd_training.data.scene_records import read_scenes
 from vlkd_training.data.snli_ve import read_snli_ve
 from vlkd_training.data.webdataset import SCHEME, read_shards
 
@@ -22,6 +24,7 @@ FORMATS: dict[str, Callable[[str | Path, str], Iterator[Record]]] = {
     "easy-vqa": read_easy_vqa,
     "hub": read_hub,
     "imagefolder": read_imagefolder,
+    "scenes": read_scenes,
     "snli-ve": read_snli_ve,
     "webdataset": read_shards,
 }
@@ -33,7 +36,8 @@ def data_format(data: str | Path) -> str:
 
     A folder with ``<split>/metadata.jsonl`` is an imagefolder; one with ``<split>.jsonl`` is SNLI-VE; any other
     folder is parquet or arrow for ``datasets``. A ``.json`` file is COCO or Karpathy; ``easy-vqa`` is the package;
-    ``webdataset:PATTERN`` are shards; what is left is the id of a data set on a hub.
+    ``scenes:NUMBER`` are made as they are read; ``webdataset:PATTERN`` are shards; what is left is the id of a data
+    set on a hub.
 
     Raises:
         DataError: ``data`` looks like a path and nothing is there.
@@ -41,6 +45,8 @@ def data_format(data: str | Path) -> str:
     name, path = str(data), Path(data)
     if name == "easy-vqa":
         return "easy-vqa"
+    if name.startswith(SCENES):
+        return "scenes"
     if name.startswith(SCHEME):
         return "webdataset"
     if path.is_file():

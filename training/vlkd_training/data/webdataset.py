@@ -131,6 +131,10 @@ def _fields(record: Record) -> dict[str, Any]:
 def _encoded(record: Record) -> tuple[bytes, str]:
     if record.image_bytes is not None:
         return record.image_bytes, "img"
+    if record.draw is not None:
+        buffer = io.BytesIO()
+        record.draw().save(buffer, format="PNG")
+        return buffer.getvalue(), "png"
     assert record.image_path is not None  # Record.__post_init__
     try:
         return record.image_path.read_bytes(), record.image_path.suffix.lstrip(".").lower() or "img"

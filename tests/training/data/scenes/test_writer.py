@@ -77,7 +77,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         write_split(tmp_path, PLAN)
     assert not (tmp_path / "test").exists()
     drawn.clear()
-    limit = 5
+    limit = 100
     assert write_split(tmp_path, PLAN)
     assert drawn == [2, 3, 4]
     write_split(tmp_path / "whole", PLAN)

@@ -32,10 +32,10 @@ def ask_relations(scene: Scene, rng: random.Random) -> Asked:
         if found:
             asked.append(rng.choice(found))
     neighbours = [
-        (f"what is {_WHAT[side]} the {item.name}?", found.shape)
+        (f"what is {_WHAT[side]} the {item.name}?", neighbour.shape)
         for item in named
         for side in _WHAT
-        if (found := _only_one(scene, item, side)) is not None
+        if (neighbour := _only_one(scene, item, side)) is not None
     ]
     if neighbours:
         asked.append(rng.choice(neighbours))

@@ -32,7 +32,7 @@ def ask_yes_no(scene: Scene, pairs: tuple[Pair, ...], rng: random.Random, number
     others: list[Callable[[Scene, tuple[Pair, ...], random.Random], Candidates]]
     others = [_any_shape, _any_color, _has_color, _has_material, _stands]
     rng.shuffle(others)
-    asked = []
+    asked: list[tuple[str, str]] = []
     for form in (_any_pair, *others):
         yes, no = form(scene, pairs, rng)
         # A form that could only be answered one way here would lean: it is left out.

@@ -15,7 +15,7 @@ from .build import build_teacher
 from .data import load_records
 from .data.collate import AlignCollator
 from .encoders import cache_dir
-from .features import cached_backbone_features, cached_text_vectors
+from .features import cached_backbone_features, cached_pooled_text
 from .phases import train_phase
 from .recipe import load_recipe
 from .rows import CaptionRows
@@ -60,14 +60,7 @@ def run_align(
     features = cached_backbone_features(
         tower, processor.image_processor, records, root, views=spec.views, pooled=only_pooled
     )
-    texts = cached_text_vectors(
-        model.text_model,
-        lambda batch: model.pool_text(**processor.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")),
-        rows.texts,
-        model.config.text_config.hidden_size,
-        root,
-        kind="text_pooled",
-    )
+    texts = cached_pooled_text(model, processor.tokenizer, rows.texts, root)
     collator = AlignCollator(rows, features["features"], texts["vectors"])
     metrics: dict[str, float] = {}
     for number, phase in enumerate(recipe.phases):

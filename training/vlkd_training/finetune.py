@@ -17,7 +17,7 @@ from .cache import weights_fingerprint
 from .data import load_records
 from .data.collate import PictureSource, TaskCollator
 from .distill import cached_picture_tokens
-from .encoders import cache_dir
+from .encoders import cache_dir, tokenize
 from .features import cached_text_vectors
 from .phases import check_options, train_phase
 from .recipe import load_recipe
@@ -97,7 +97,7 @@ def _own_text_vectors(
     student.eval()
 
     def encode(batch: list[str]) -> torch.Tensor:
-        inputs = processor.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+        inputs = tokenize(processor.tokenizer, batch)
         return student.vlkd.get_text_features(**inputs).pooler_output
 
     width = student.config.projection_dim

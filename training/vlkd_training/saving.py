@@ -26,6 +26,7 @@ def save_model(model: Any, processor: Any, folder: Path, lineage: dict[str, Any]
     model.save_pretrained(folder)
     _keep_every_head(folder, model.config.auto_map)
     processor.save_pretrained(folder)
+    processor.image_processor.save_pretrained(folder)  # preprocessor_config.json, which readers without torch know
     (folder / "lineage.json").write_text(json.dumps({"vlkd_hub": __version__, **lineage}, indent=1) + "\n")
 
 

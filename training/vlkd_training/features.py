@@ -28,6 +28,19 @@ __all__ = [
 ]
 
 _BATCH = 64
+_PIXEL_FIELDS = (
+    "do_resize",
+    "size",
+    "resample",
+    "do_center_crop",
+    "crop_size",
+    "do_rescale",
+    "rescale_factor",
+    "do_normalize",
+    "image_mean",
+    "image_std",
+    "do_convert_rgb",
+)
 
 
 def iterate_pixels(
@@ -114,7 +127,7 @@ def cached_backbone_features(
         "data": records.fingerprint,
         "weights": weights_fingerprint(backbone),
         "layers": tower.config.feature_layers,
-        "preprocessing": fingerprint(image_processor.to_dict()),
+        "preprocessing": fingerprint(_preprocessing(image_processor)),
         "shape": shape,
         "min_area": min_area if views > 1 else None,
         "bf16": bf16,
@@ -208,6 +221,14 @@ def cached_pooled_text(model: DualEncoderModel, tokenizer: Any, texts: Sequence[
 
     width = model.config.text_config.hidden_size
     return cached_text_vectors(model.text_model, encode, texts, width, root, kind="text_pooled")
+
+
+def _preprocessing(image_processor: Any) -> dict[str, Any]:
+    """What changes the pixels, and nothing of how or from where the processor was loaded."""
+    fields = image_processor.to_dict()
+    for name in ("size", "crop_size"):
+        fields[name] = {side: int(length) for side, length in fields[name].items() if length}
+    return {name: fields[name] for name in _PIXEL_FIELDS}
 
 
 def _progress(what: str, total: int) -> Any:

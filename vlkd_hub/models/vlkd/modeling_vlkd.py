@@ -21,6 +21,10 @@ from .vision_tower import VisionTower, VisionTowerOutput
 __all__ = ["VlkdForConditionalGeneration", "VlkdModel", "VlkdPreTrainedModel"]
 
 
+class DecoderProjection(nn.Linear):
+    """W_i or W'_e: starts so as to keep the size of what comes in, that the decoder may see it from its first step."""
+
+
 class VlkdPreTrainedModel(PreTrainedModel):
     """Weight initialisation and the names the Hugging Face loader needs."""
 
@@ -32,6 +36,9 @@ class VlkdPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["BartDecoderLayer", "BartEncoderLayer", "BertLayer"]
 
     def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, DecoderProjection):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+            return
         super()._init_weights(module)
         if isinstance(module, VlkdModel):
             nn.init.constant_(module.logit_scale, self.config.logit_scale_init_value)
@@ -142,8 +149,8 @@ class VlkdForConditionalGeneration(VlkdPreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.vlkd = VlkdModel(config)
         width = config.decoder.d_model
-        self.image_to_decoder = nn.Linear(config.projection_dim, width, bias=False)  # W_i
-        self.text_to_decoder = nn.Linear(config.projection_dim, width, bias=False)  # W'_e
+        self.image_to_decoder = DecoderProjection(config.projection_dim, width, bias=False)  # W_i
+        self.text_to_decoder = DecoderProjection(config.projection_dim, width, bias=False)  # W'_e
         self.decoder = BartDecoder(config.decoder)
         self.lm_head = nn.Linear(width, config.decoder.vocab_size, bias=False)
         # Keys are tied to one source table; without post_init the ties would silently not be made.

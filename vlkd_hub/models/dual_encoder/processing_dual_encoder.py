@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import ProcessorMixin
+from transformers import AutoImageProcessor, ProcessorMixin
 
 __all__ = ["DualEncoderProcessor"]
 
@@ -14,3 +14,18 @@ class DualEncoderProcessor(ProcessorMixin):
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None, **kwargs: Any) -> None:
         super().__init__(image_processor, tokenizer, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> DualEncoderProcessor:
+        """Load as every processor does, with Pillow's resize unless ``backend`` names another.
+
+        transformers picks the torchvision image processor wherever torchvision is installed, whatever class was
+        saved; its resize differs from the one that the weights were trained with.
+        """
+        backend = kwargs.pop("backend", "pil")
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        kwargs.pop("config", None)
+        processor.image_processor = AutoImageProcessor.from_pretrained(
+            pretrained_model_name_or_path, backend=backend, **kwargs
+        )
+        return processor

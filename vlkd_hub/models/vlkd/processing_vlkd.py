@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from transformers import ProcessorMixin
+from transformers import AutoImageProcessor, ProcessorMixin
 
 __all__ = ["CHAT_TEMPLATE", "DEFAULT_TASKS", "VlkdProcessor"]
 
@@ -70,6 +70,21 @@ class VlkdProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE, **kwargs)
         if tokenizer is not None:
             tokenizer.model_input_names = ["input_ids", "attention_mask"]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> VlkdProcessor:
+        """Load as every processor does, with Pillow's resize unless ``backend`` names another.
+
+        transformers picks the torchvision image processor wherever torchvision is installed, whatever class was
+        saved; its resize differs from the one that the weights were trained with.
+        """
+        backend = kwargs.pop("backend", "pil")
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        kwargs.pop("config", None)
+        processor.image_processor = AutoImageProcessor.from_pretrained(
+            pretrained_model_name_or_path, backend=backend, **kwargs
+        )
+        return processor
 
     def _masks(self, task: str) -> str:
         mask = self.tokenizer.mask_token

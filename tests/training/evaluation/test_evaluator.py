@@ -121,6 +121,7 @@ def test_without_training_questions_the_baseline_is_none() -> None:
     """A made-up baseline would be worse than none."""
     report = Evaluator(student=ColorStudent(), train_questions=list).evaluate(_records(), ["vqa"])
     assert report["vqa"]["baseline"] is None
+    assert "no training questions" in report["vqa"]["notes"]["baseline"]
 
 
 def test_dual_encoder_searches_and_does_not_write() -> None:

@@ -101,7 +101,8 @@ class Evaluator:
         train = self.train_questions() if self.train_questions is not None else []
         scores = vqa_metrics(said, items, FrequentAnswers(train) if train else None)
         ids = [record.id for record in kept for _ in record.qa]
-        return scores | {"examples": vqa_examples(ids, items, said)}
+        notes = {} if train else {"baseline": "no training questions to learn the most frequent answers from"}
+        return scores | {"notes": notes, "examples": vqa_examples(ids, items, said)}
 
     def _zero_shot(self, records: RecordDataset, vectors: dict[str, np.ndarray]) -> dict[str, Any]:
         kept = [(row, record.label) for row, record in enumerate(records) if record.label is not None]

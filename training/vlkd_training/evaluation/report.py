@@ -28,9 +28,10 @@ def tables(split: str, measured: dict[str, Any]) -> Iterator[Table]:
 
 
 def notes(split: str, measured: dict[str, Any]) -> Iterator[str]:
-    """Yield what the tables leave unsaid: the tokenizer, why a measure is missing, why a task was skipped."""
-    for name, note in measured.get("caption", {}).get("notes", {}).items():
-        yield f"{split}, {name}: {note}"
+    """Yield what the tables leave unsaid: the tokenizer, why a measure or a baseline is missing, why a task was skipped."""
+    for task in ("caption", "vqa"):
+        for name, note in measured.get(task, {}).get("notes", {}).items():
+            yield f"{split}, {name}: {note}"
     for task, reason in measured["skipped"].items():
         yield f"{split}, {task} skipped: {reason}"
 

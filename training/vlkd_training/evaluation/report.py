@@ -28,7 +28,7 @@ def tables(split: str, measured: dict[str, Any]) -> Iterator[Table]:
 
 
 def notes(split: str, measured: dict[str, Any]) -> Iterator[str]:
-    """Yield what the tables leave unsaid: the tokenizer, why a measure or a baseline is missing, why a task was skipped."""
+    """Yield what the tables leave unsaid: the tokenizer, why a measure, a baseline or a task is missing."""
     for task in ("caption", "vqa"):
         for name, note in measured.get(task, {}).get("notes", {}).items():
             yield f"{split}, {name}: {note}"

@@ -23,7 +23,7 @@ class ExportSettings:
     opset: int = MIN_OPSET
     """Version of ONNX's operators."""
     atol: float = 1e-4
-    """Largest absolute difference between a tensor of torch and one of ONNX."""
+    """Largest difference between tensors of torch and ONNX, relative to the largest value if that is above 1."""
     task: str = "image-text-to-text"
     golden: Path | None = None
     """Data set whose pictures the captions are compared on, beside the drawn ones."""

@@ -145,6 +145,21 @@ def test_a_swapped_tokenizer_is_found(
         check_tensors(reference, broken("tokenizer.json", swap), PICTURES, 1e-4)
 
 
+def test_large_values_have_float32s_own_error() -> None:
+    """A pseudo-inverse can blow states up to hundreds; a unit vector keeps its absolute limit."""
+    import torch
+
+    from vlkd_export.parity import TensorReport, _further
+
+    start = TensorReport(graph="g", max_abs=0.0, scaled=0.0, cosine=1.0, cases=0)
+    large = torch.full((2, 4), 500.0)
+    report = _further(start, "case", large, large.numpy() + np.float32(0.01), 1e-4)
+    assert report.max_abs == pytest.approx(0.01, rel=1e-2) and report.scaled == pytest.approx(2e-5, rel=1e-2)
+    unit = torch.full((2, 4), 0.5)
+    with pytest.raises(ParityError, match="graph g differs"):
+        _further(start, "case", unit, unit.numpy() + np.float32(2e-4), 1e-4)
+
+
 def test_a_wrong_shape_is_infinitely_far() -> None:
     """Comparing what can be broadcast would pass on a wrong graph."""
     import torch

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -18,6 +16,7 @@ from transformers import AutoConfig
 
 from vlkd_export.certificate import write_certificate
 from vlkd_export.golden import TEXTS, GoldenPicture, drawn_pictures, read_pictures
+from vlkd_export.onnx.bundle_files import generation_spec, lineage_of, write_settings
 from vlkd_export.onnx.cross_attention import cross_attention_spec
 from vlkd_export.onnx.decoder import decoder_spec
 from vlkd_export.onnx.graph import GraphSpec, export_graph
@@ -36,7 +35,6 @@ from vlkd_hub.runtime.generation_settings import unsupported_options
 __all__ = ["export_bundle", "load_reference"]
 
 LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers", "numpy", "pillow", "vlkd-hub")
-WEIGHTS = "model.safetensors"
 
 Say = Callable[[str], None]
 
@@ -64,12 +62,12 @@ def export_bundle(model_path: Path, output: Path, settings: ExportSettings, say:
     if settings.golden is not None:
         pictures["data"] = read_pictures(settings.golden, settings.golden_split, settings.golden_count)
     reference = load_reference(model_path)
-    generation = _generation(reference.model) if settings.task == "image-text-to-text" else None
+    generation = generation_spec(reference.model) if settings.task == "image-text-to-text" else None
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as work:
         bundle = Path(work) / "bundle"
         bundle.mkdir()
-        _write_settings(reference, bundle)
+        write_settings(reference, bundle)
         _write_graphs(reference.model, ImageProcessor.from_pretrained(bundle), bundle, settings, say)
         manifest = write_manifest(bundle, _manifest(reference, bundle, model_path, settings, generation))
         say("comparing with torch")
@@ -108,27 +106,6 @@ def load_reference(path: Path) -> TorchReference:
             "student and export again."
         )
     return TorchReference(model, processor)
-
-
-def _write_settings(reference: TorchReference, bundle: Path) -> None:
-    """Everything but graphs and manifest, as transformers writes it."""
-    model, processor = reference.model, reference.processor
-    processor.save_pretrained(bundle)
-    processor.image_processor.save_pretrained(bundle)
-    model.config.save_pretrained(bundle)
-    model.generation_config.save_pretrained(bundle)
-    # transformers leaves out what its tokenizer class decides; without transformers it must be written down.
-    path = bundle / "tokenizer_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    tokenizer = processor.tokenizer
-    config |= {
-        "clean_up_tokenization_spaces": bool(tokenizer.clean_up_tokenization_spaces),
-        "mask_token": str(tokenizer.mask_token),
-        "pad_token": str(tokenizer.pad_token),
-        "model_max_length": tokenizer.model_max_length,
-        "padding_side": tokenizer.padding_side,
-    }
-    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_graphs(
@@ -171,42 +148,8 @@ def _manifest(
         library_versions={name: version(name) for name in LIBRARIES},
         tasks=dict(processor.tasks) if generation is not None else {},
         parity={},
-        lineage=_lineage(model, model_path),
+        lineage=lineage_of(model, model_path),
     )
-
-
-def _generation(model: VlkdForConditionalGeneration) -> GenerationSpec:
-    config, options = model.config.decoder, model.generation_config
-    ends = options.eos_token_id if isinstance(options.eos_token_id, list) else [options.eos_token_id]
-    if len(ends) != 1 or ends[0] is None or options.decoder_start_token_id is None or options.pad_token_id is None:
-        raise InvalidInputError(
-            f"generation_config.json must name one eos_token_id, a pad_token_id and a decoder_start_token_id; it has "
-            f"{options.eos_token_id}, {options.pad_token_id} and {options.decoder_start_token_id}."
-        )
-    return GenerationSpec(
-        decoder_start_token_id=options.decoder_start_token_id,
-        eos_token_id=ends[0],
-        pad_token_id=options.pad_token_id,
-        forced_bos_token_id=options.forced_bos_token_id,
-        num_layers=config.decoder_layers,
-        num_heads=config.decoder_attention_heads,
-        head_dim=config.d_model // config.decoder_attention_heads,
-        vocab_size=config.vocab_size,
-    )
-
-
-def _lineage(model: VlkdForConditionalGeneration, path: Path) -> dict[str, Any]:
-    """Where the graphs come from: the student's weights by content, and its parts."""
-    lineage: dict[str, Any] = {
-        "student_class": type(model).__name__,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "text_encoder": model.config.text_encoder.model_type,
-        "vision_backbone": model.config.vision_config.backbone_name or model.config.vision_config.backbone_type,
-    }
-    if (path / WEIGHTS).is_file():
-        with (path / WEIGHTS).open("rb") as stream:
-            lineage["student_sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return lineage
 
 
 def _gate(

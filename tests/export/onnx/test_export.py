@@ -34,6 +34,18 @@ def test_the_manifest_of_a_bundle(tiny_bundle: Path, tiny_student: Path) -> None
     assert "model.safetensors" not in manifest.files
 
 
+def test_no_code_and_no_folder_of_the_trainer_travels(traced_before: Path, tiny_student: Path, tmp_path: Path) -> None:
+    """auto_map would send a reader to Python that is not there; paths say where somebody works."""
+    student = tmp_path / "student"
+    shutil.copytree(tiny_student, student)
+    (student / "lineage.json").write_text(json.dumps({"recipe": "mini", "teacher": str(tmp_path / "big"), "steps": 3}))
+    manifest = export_bundle(student, tmp_path / "bundle", ExportSettings())
+    assert manifest.lineage["recipe"] == "mini" and manifest.lineage["steps"] == 3
+    assert manifest.lineage["teacher"] == "big"
+    for path in (tmp_path / "bundle").rglob("*.json*"):
+        assert "auto_map" not in path.read_text() and str(tmp_path) not in path.read_text(), path
+
+
 def test_golden_pictures_of_a_data_set(traced_before: Path, tiny_student: Path, tmp_path: Path) -> None:
     """They are compared beside the drawn ones and counted in the certificate."""
     split = tmp_path / "data" / "validation"

@@ -16,7 +16,7 @@ class ITCLLoss(nn.Module):
     denominator when ``image_ids`` are given, since a batch may hold two captions of one picture.
 
     Args:
-        label_smoothing: share of the target spread over the batch; 0 is the paper's loss.
+        label_smoothing: share of the target spread over the candidates; 0 is the paper's loss.
 
     Source: 002_330011b7ef9ac362.txt, section 3.2.2.
     """
@@ -61,8 +61,15 @@ class ITCLLoss(nn.Module):
         if image_ids is not None:
             same = image_ids.unsqueeze(0) == image_ids.unsqueeze(1)
             same.fill_diagonal_(False)
-            logits = logits.masked_fill(same, float("-inf") if self.label_smoothing == 0 else -1e4)
-        target = torch.arange(batch, device=logits.device)
-        image_to_text = nn.functional.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
-        text_to_image = nn.functional.cross_entropy(logits.t(), target, label_smoothing=self.label_smoothing)
-        return (image_to_text + text_to_image) / 2
+            logits = logits.masked_fill(same, float("-inf"))
+        return (self._one_way(logits) + self._one_way(logits.t())) / 2
+
+    def _one_way(self, logits: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the diagonal; the smoothed share goes to the candidates that were not left out."""
+        log_probabilities = logits.log_softmax(dim=-1)
+        positive = -log_probabilities.diagonal().mean()
+        if self.label_smoothing == 0:
+            return positive
+        left_out = logits == float("-inf")
+        uniform = -log_probabilities.masked_fill(left_out, 0.0).sum(dim=-1) / (~left_out).sum(dim=-1)
+        return (1 - self.label_smoothing) * positive + self.label_smoothing * uniform.mean()

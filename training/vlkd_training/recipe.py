@@ -153,6 +153,8 @@ def _build(kind: type[T], content: Any, where: str) -> T:
         if kind is Recipe and key in values:
             values[key] = _build(nested, values[key], f"{where}: {key}")
     if kind is Recipe and "phases" in values:
+        if not isinstance(values["phases"], list):
+            raise RecipeError(f"{where}: phases must be a list, each entry with a method, got {values['phases']!r}.")
         values["phases"] = [
             _build(Phase, phase, f"{where}: phase {number + 1}") for number, phase in enumerate(values["phases"])
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,14 @@ class CaptionRows(Dataset[int]):
         if not self.texts:
             raise DataError("No record has a caption; distillation needs pictures with captions.")
 
+    def subset(self, count: int, seed: int) -> CaptionRows:
+        """Return ``count`` rows drawn at random, or all where there are fewer."""
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        smaller = copy.copy(self)
+        smaller.texts = [self.texts[row] for row in chosen]
+        smaller.images = [self.images[row] for row in chosen]
+        return smaller
+
     def __len__(self) -> int:
         return len(self.texts)
 
@@ -55,7 +64,8 @@ class TaskRows(Dataset[int]):
         seed: of that draw.
 
     Attributes:
-        groups: 0 for captions, 1 for questions, of each row; batches hold one group.
+        tasks: names of the tasks, in order.
+        groups: the task's place in ``tasks``, of each row; batches hold one group.
 
     Raises:
         DataError: a task has no rows.
@@ -66,6 +76,7 @@ class TaskRows(Dataset[int]):
         self.prompts: list[str] = []
         self.targets: list[str] = []
         self.groups: list[int] = []
+        self.tasks = list(tasks)
         rng = np.random.default_rng(seed)
         for group, (task, share) in enumerate(tasks.items()):
             rows = _caption_rows(records, processor) if task == "caption" else _question_rows(records, processor)

@@ -61,7 +61,7 @@ class DistillationTrainer(Trainer):
         self.method = method.to(args.device)
         self.model_accepts_loss_kwargs = False  # parts are batch means: the Trainer divides by accumulation steps
         self._parts: dict[str, float] = defaultdict(float)
-        self._parts_count = 0
+        self._counts: dict[str, int] = defaultdict(int)
 
     def compute_loss(
         self,
@@ -85,7 +85,7 @@ class DistillationTrainer(Trainer):
                     "Lower the learning rate, check the teacher's outputs, or train in fp32 (bf16: false)."
                 )
             self._parts[name] += float(value.detach())
-        self._parts_count += 1
+            self._counts[name] += 1
         loss = torch.stack(list(parts.values())).sum()
         return (loss, outputs) if return_outputs else loss
 
@@ -99,14 +99,14 @@ class DistillationTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add the mean of each part since the last log, and the temperature."""
-        if "loss" in logs and self._parts_count:
+        if "loss" in logs and self._parts:
             for name, total in self._parts.items():
-                logs[f"loss/{name}"] = total / self._parts_count
+                logs[f"loss/{name}"] = total / self._counts[name]  # batches of one task lack the other tasks' parts
             scale = self._logit_scale()
             if scale is not None and scale.requires_grad:
                 logs["temperature"] = float((-scale.detach()).exp())
             self._parts.clear()
-            self._parts_count = 0
+            self._counts.clear()
         super().log(logs, *args, **kwargs)
 
     def _logit_scale(self) -> torch.Tensor | None:

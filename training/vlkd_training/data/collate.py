@@ -155,9 +155,10 @@ class TaskCollator(_TextCollator):
         self.rehearsal = rehearsal
         self.rehearsal_tokens = self.bare(rehearsal[0].texts) if rehearsal is not None else []
 
-    def __call__(self, batch: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Return the tensors that :class:`vlkd_training.methods.VLKDFinetuneMethod` and the student need."""
-        found: dict[str, torch.Tensor] = {"labels": self.labels([self.targets[row] for row in batch])}
+    def __call__(self, batch: Sequence[int]) -> dict[str, Any]:
+        """Return what :class:`vlkd_training.methods.VLKDFinetuneMethod` and the student need: tensors and ``task``."""
+        found: dict[str, Any] = {"labels": self.labels([self.targets[row] for row in batch])}
+        found["task"] = self.rows.tasks[self.rows.groups[batch[0]]]
         found["input_ids"], found["attention_mask"] = self.encoder_inputs([self.prompts[row] for row in batch])
         found |= self.pictures([self.rows.images[row] for row in batch])
         if self.rehearsal is not None:

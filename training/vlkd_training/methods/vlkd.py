@@ -76,9 +76,9 @@ class VLKDFinetuneMethod(Method):
         self.ttdm = TTDMLoss()
         self.language_modeling = ICTILoss(per_token=True, label_smoothing=label_smoothing)
 
-    def forward(self, outputs: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return ``lm`` and, where asked for, ``ttdm`` over the batch's clean texts."""
-        parts = {"lm": self.language_modeling(outputs.logits, batch["labels"])}
+    def forward(self, outputs: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return ``lm_<task>`` of the batch's task and, where asked for, ``ttdm`` over its clean texts."""
+        parts = {f"lm_{batch['task']}": self.language_modeling(outputs.logits, batch["labels"])}
         if self.ttdm_weight:
             parts["ttdm"] = self.ttdm_weight * self.ttdm(outputs.text_embeds, batch["teacher_text_embeds"])
         return parts

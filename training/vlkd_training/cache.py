@@ -91,7 +91,7 @@ class FeatureCache:
         root.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="building-", dir=root))
         try:
-            arrays = {
+            arrays: dict[str, np.ndarray] = {
                 name: np.lib.format.open_memmap(work / f"{name}.npy", mode="w+", dtype=spec.dtype, shape=spec.shape)
                 for name, spec in specs.items()
             }

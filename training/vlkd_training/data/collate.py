@@ -99,7 +99,7 @@ class CaptionCollator(_TextCollator):
     ) -> None:
         super().__init__(tokenizer, max_length)
         self.rows, self.pictures, self.teacher_vectors = rows, pictures, teacher_vectors
-        self.mask_ratio = (mask_ratio, mask_ratio) if isinstance(mask_ratio, int | float) else tuple(mask_ratio)
+        self.lowest, self.highest = (mask_ratio,) * 2 if isinstance(mask_ratio, int | float) else mask_ratio
         self.poisson_lambda = poisson_lambda
         self.tokens = self.bare(rows.texts)
 
@@ -109,7 +109,11 @@ class CaptionCollator(_TextCollator):
         whole = [self.tokens[row] for row in batch]
         corrupted = [
             infill_spans(
-                ids, self.tokenizer.mask_token_id, rng, float(rng.uniform(*self.mask_ratio)), self.poisson_lambda
+                ids,
+                self.tokenizer.mask_token_id,
+                rng,
+                float(rng.uniform(self.lowest, self.highest)),
+                self.poisson_lambda,
             )
             for ids in whole
         ]

@@ -107,16 +107,9 @@ class CaptionCollator(_TextCollator):
         """Return the tensors that :class:`vlkd_training.methods.VLKDMethod` and the student need."""
         rng = self.rng()
         whole = [self.tokens[row] for row in batch]
-        corrupted = [
-            infill_spans(
-                ids,
-                self.tokenizer.mask_token_id,
-                rng,
-                float(rng.uniform(self.lowest, self.highest)),
-                self.poisson_lambda,
-            )
-            for ids in whole
-        ]
+        mask, spans = self.tokenizer.mask_token_id, self.poisson_lambda
+        ratios = rng.uniform(self.lowest, self.highest, len(batch)).tolist()
+        corrupted = [infill_spans(ids, mask, rng, ratio, spans) for ids, ratio in zip(whole, ratios, strict=True)]
         found: dict[str, torch.Tensor] = {"labels": self.labels(whole)}
         found["input_ids"], found["attention_mask"] = self.encoder_inputs(corrupted)
         if self.pictures is not None:

@@ -45,7 +45,7 @@ def plan(folder: Path) -> list[Step]:
         args = tuple(str(word) for word in line)
         return Step(name=name, title=title, args=args, needs=tuple(needs.split()), outputs=outputs)
 
-    sizes = "--train 4000 --validation 200 --test 500 --compositional 500 --size 160 --seed 0".split()
+    sizes = "--train 4000 --validation 200 --test 500 --compositional 250 --size 160 --seed 0".split()
     splits = "--split test --split test_compositional --tasks retrieval,caption,vqa".split()
     golden: list[str | Path] = ["--golden", data, "--golden-split", "validation"]
     return [

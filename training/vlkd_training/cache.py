@@ -91,11 +91,11 @@ class FeatureCache:
         root.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="building-", dir=root))
         try:
-            arrays: dict[str, np.ndarray] = {
+            arrays: dict[str, np.memmap] = {
                 name: np.lib.format.open_memmap(work / f"{name}.npy", mode="w+", dtype=spec.dtype, shape=spec.shape)
                 for name, spec in specs.items()
             }
-            fill(arrays)
+            fill(dict(arrays))
             for array in arrays.values():
                 array.flush()
             described = {name: {"shape": spec.shape, "dtype": spec.dtype} for name, spec in specs.items()}

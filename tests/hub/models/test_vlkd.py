@@ -236,9 +236,7 @@ def test_loss_ignores_minus_100(model) -> None:
 def test_clean_text_is_what_is_embedded(model) -> None:
     """TTDM and ITCL compare the whole text, ICTI reads the corrupted one: one pass serves both."""
     clean, mask = IDS.flip(0), MASK.flip(0)
-    output = model(
-        input_ids=IDS, attention_mask=MASK, labels=LABELS, clean_input_ids=clean, clean_attention_mask=mask
-    )
+    output = model(input_ids=IDS, attention_mask=MASK, labels=LABELS, clean_input_ids=clean, clean_attention_mask=mask)
     assert torch.equal(output.text_embeds, model.vlkd.project_text(clean, mask)[0])
 
 

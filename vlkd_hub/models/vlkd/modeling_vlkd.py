@@ -6,7 +6,7 @@ Source: "Enabling Multimodal Generation on CLIP via Vision-Language Knowledge Di
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -81,9 +81,9 @@ class VlkdModel(VlkdPreTrainedModel):
 
     def tokens_from_tower(self, output: VisionTowerOutput) -> torch.Tensor:
         """Put a tower's output in the form of :meth:`image_tokens`."""
-        tokens = output.image_embeds.unsqueeze(1)
+        tokens = cast(torch.Tensor, output.image_embeds).unsqueeze(1)
         if self.config.image_features == "all_tokens":
-            tokens = torch.cat([tokens, output.token_embeds], dim=1)
+            tokens = torch.cat([tokens, cast(torch.Tensor, output.token_embeds)], dim=1)
         return nn.functional.normalize(tokens, dim=-1)
 
     def project_text(

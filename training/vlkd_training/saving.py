@@ -23,8 +23,9 @@ def save_model(model: Any, processor: Any, folder: Path, lineage: dict[str, Any]
     """
     enable_remote_code(model.config)
     folder.mkdir(parents=True, exist_ok=True)
+    heads = dict(model.config.auto_map)  # saving overwrites an entry of the config's own map
     model.save_pretrained(folder)
-    _keep_every_head(folder, model.config.auto_map)
+    _keep_every_head(folder, heads)
     processor.save_pretrained(folder)
     processor.image_processor.save_pretrained(folder)  # preprocessor_config.json, which readers without torch know
     (folder / "lineage.json").write_text(json.dumps({"vlkd_hub": __version__, **lineage}, indent=1) + "\n")

@@ -120,7 +120,7 @@ class DistillationTrainer(Trainer):
         if groups is None or not isinstance(dataset, Sized):
             return super()._get_train_sampler(train_dataset)
         size = self.args.train_batch_size * self.args.world_size
-        return HomogeneousSampler(groups, size)
+        return HomogeneousSampler(groups, size, self.args.seed)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """AdamW with one group per learning-rate factor and weight decay."""

@@ -64,7 +64,7 @@ class VlkdModel(VlkdPreTrainedModel):
         """Switch mode; a frozen image tower stays in eval mode (dropout off, batch statistics fixed)."""
         super().train(mode)
         if self.config.freeze_vision:
-            self.vision_tower.eval()
+            self.vision_tower.eval().requires_grad_(False)  # loading a checkpoint makes every parameter trainable
         return self
 
     def image_tokens(self, pixel_values: torch.Tensor) -> torch.Tensor:

@@ -84,8 +84,23 @@ class Manifest:
     tasks: dict[str, Any]
     parity: dict[str, Any]
     lineage: dict[str, Any]
+    task: str = ""
+    """What it was exported for, in the Hub's words: ``image-text-to-text``, ``feature-extraction`` ..."""
+    parameters: int | None = None
+    """Numbers in the model that was exported, shared tables counted once."""
+    fixed_shapes: dict[str, int] = field(default_factory=dict)
+    """``batch`` and ``length`` (tokens) where the encoders take one size only; empty where they take any."""
+    clean_up: list[Any] = field(default_factory=list)
+    """Each step of graph clean-up that was tried: kept or dropped, and what was measured."""
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    """What ``vlkd evaluate`` reported of this very bundle."""
+    latency: dict[str, Any] = field(default_factory=dict)
+    """Milliseconds, with the machine and its load."""
+    quantization: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     files: dict[str, BundleFile] = field(default_factory=dict)
+    checksum: str = ""
+    """SHA-256 of this file's own bytes with an empty string here; bundles of version 0.1.0 have none."""
     format: str = FORMAT
     format_version: int = FORMAT_VERSION
 
@@ -188,12 +203,17 @@ def embedding_fingerprint(manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def _checksum(text: str, noted: str) -> str:
+    """SHA-256 of the manifest's text as it was before ``noted`` was put into it."""
+    return hashlib.sha256(text.replace(f'"checksum": "{noted}"', '"checksum": ""').encode()).hexdigest()
+
+
 def write_manifest(directory: str | Path, manifest: Manifest) -> Manifest:
     """Hash every file in ``directory``, then write ``manifest.json`` there in one step.
 
     Args:
         directory: the finished bundle.
-        manifest: all but ``files`` and ``fingerprint``, which are computed here.
+        manifest: all but ``files``, ``fingerprint`` and ``checksum``, which are computed here.
 
     Returns:
         The manifest as written.
@@ -210,9 +230,10 @@ def write_manifest(directory: str | Path, manifest: Manifest) -> Manifest:
         if path != MANIFEST_NAME:
             plain = _regular_file(directory, path)
             files[path] = BundleFile(sha256=_digest(plain), size=plain.stat().st_size)
-    manifest = replace(manifest, files=files)
+    manifest = replace(manifest, files=files, checksum="")
     manifest = replace(manifest, fingerprint=embedding_fingerprint(manifest))
     _check_complete(manifest, directory)
+    manifest = replace(manifest, checksum=_checksum(manifest.to_json(), ""))
     text = manifest.to_json()
     Manifest.from_json(text)
     temporary.write_text(text, encoding="utf-8")
@@ -237,9 +258,10 @@ def read_manifest(directory: str | Path, verify: bool = True) -> Manifest:
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise BundleError(f"{path} is larger than {MAX_MANIFEST_BYTES >> 20} MiB, so it is no manifest. {EXPORT_AGAIN}")
     try:
-        manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
+        text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise BundleError(f"{path} is not UTF-8 text. {EXPORT_AGAIN}") from error
+    manifest = Manifest.from_json(text)
     _check_complete(manifest, directory)
     for name, entry in manifest.files.items():
         file = _regular_file(directory, name)
@@ -247,6 +269,8 @@ def read_manifest(directory: str | Path, verify: bool = True) -> Manifest:
             raise BundleError(f"{file} is not the file that was exported (size or SHA-256 differs). {EXPORT_AGAIN}")
     if manifest.fingerprint != embedding_fingerprint(manifest):
         raise BundleError(f"{path}: the fingerprint is not that of the files it lists. {EXPORT_AGAIN}")
+    if manifest.checksum and manifest.checksum != _checksum(text, manifest.checksum):
+        raise BundleError(f"{path} is not as it was written (its own checksum differs). {EXPORT_AGAIN}")
     return manifest
 
 

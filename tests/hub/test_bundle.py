@@ -77,7 +77,8 @@ def edit(bundle: Path, **changes: Any) -> None:
 
 def test_what_is_written_is_read(bundle: Path) -> None:
     manifest = read_manifest(bundle)
-    assert manifest == replace(DRAFT, files=manifest.files, fingerprint=manifest.fingerprint)
+    found = {name: getattr(manifest, name) for name in ("files", "fingerprint", "checksum")}
+    assert manifest == replace(DRAFT, **found)
     assert set(manifest.files) == set(FILES)
     assert list(json.loads((bundle / "manifest.json").read_text()))[:2] == ["format", "format_version"]
 
@@ -183,6 +184,29 @@ def test_a_damaged_manifest_is_refused(bundle: Path, text: str) -> None:
     (bundle / "manifest.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(BundleError, match="manifest.json"):
         read_manifest(bundle)
+
+
+def test_a_changed_figure_is_refused(bundle: Path) -> None:
+    """Nothing else would tell: a parity of another bundle reads as well as its own."""
+    edit(bundle, parity={"image_embeds": 1e-9})
+    with pytest.raises(BundleError, match="its own checksum differs"):
+        read_manifest(bundle, verify=False)
+
+
+def test_every_changed_byte_of_the_manifest_is_refused(bundle: Path) -> None:
+    """White space too: the checksum is over the bytes, so no reader has to agree on what may differ."""
+    path = bundle / "manifest.json"
+    good = path.read_bytes()
+    for position in range(len(good)):
+        flip = 7 if good[position] == 0x0A else (1, 0x20)[position % 2]  # 7 turns a line end into the other one
+        path.write_bytes(good[:position] + bytes([good[position] ^ flip]) + good[position + 1 :])
+        with pytest.raises(BundleError):
+            read_manifest(bundle, verify=False)
+
+
+def test_a_manifest_of_version_0_1_0_has_no_checksum(bundle: Path) -> None:
+    edit(bundle, checksum=..., evaluation=..., latency=..., quantization=...)
+    assert read_manifest(bundle).checksum == ""
 
 
 def test_a_folder_without_manifest(tmp_path: Path) -> None:

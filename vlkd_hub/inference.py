@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcesso
 
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.models import VlkdForConditionalGeneration
+from vlkd_hub.picture_cache import PictureCache
 
 __all__ = ["TorchStudent", "load_processor"]
 
@@ -40,20 +41,30 @@ class TorchStudent:
         processor: the model's processor.
         device: where to run.
         batch_size: pictures or texts per forward pass.
+        picture_cache_bytes: room for what the tower said of recent pictures; 0 encodes every picture every time.
+            The weights must not change while it is in use.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: Any, device: str = "cpu", batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: Any,
+        device: str = "cpu",
+        batch_size: int = 64,
+        picture_cache_bytes: int = 256 * 2**20,
+    ) -> None:
         self.model = model.to(device).eval()
         self.processor = processor
         self.device = device
         self.batch_size = batch_size
+        self._encoded = PictureCache(picture_cache_bytes)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, device: str = "cpu", batch_size: int = 64) -> TorchStudent:
-        """Load a folder or Hub id of a VLKD student, an aligned teacher or a CLIP."""
+    def from_pretrained(cls, path: str | Path, device: str = "cpu", batch_size: int = 64, **options: Any) -> TorchStudent:
+        """Load a folder or Hub id of a VLKD student, an aligned teacher or a CLIP; ``options`` go to the class."""
         config = AutoConfig.from_pretrained(path)
         loader = VlkdForConditionalGeneration if config.model_type == "vlkd" else AutoModel
-        return cls(loader.from_pretrained(path), load_processor(path), device, batch_size)
+        return cls(loader.from_pretrained(path), load_processor(path), device, batch_size, **options)
 
     @property
     def num_parameters(self) -> int:
@@ -67,10 +78,7 @@ class TorchStudent:
     @torch.inference_mode()
     def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Return unit vectors, shape ``(len(images), dim)``, float32."""
-        rows = [
-            _unit(self._dual_encoder.get_image_features(pixel_values=self._pixels(images[at])).pooler_output)
-            for at in self._batches(len(images))
-        ]
+        rows = [self._image_vectors(images[at]) for at in self._batches(len(images))]
         return np.concatenate(rows) if rows else np.zeros((0, self._dim), np.float32)
 
     @torch.inference_mode()
@@ -139,12 +147,14 @@ class TorchStudent:
             texts += self.processor.post_process_image_text_to_text(ids)
         return texts
 
+    def _image_vectors(self, images: Sequence[Image.Image]) -> np.ndarray:
+        if isinstance(self.model, VlkdForConditionalGeneration):
+            return _unit(self._visual_tokens(images)[:, 0])
+        return _unit(self._dual_encoder.get_image_features(pixel_values=self._pixels(images)).pooler_output)
+
     def _visual_tokens(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """V for each picture; a picture that comes several times in the batch is encoded once."""
-        unique = {id(image): image for image in images}
-        tokens = self.model.vlkd.image_tokens(self._pixels(list(unique.values())))
-        position = {key: row for row, key in enumerate(unique)}
-        return tokens[[position[id(image)] for image in images]]
+        """V for each picture; a picture seen before, in this batch or lately, is not encoded again."""
+        return self._encoded.encode(images, lambda new: self.model.vlkd.image_tokens(self._pixels(new)))
 
     @property
     def _dim(self) -> int:

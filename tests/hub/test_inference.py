@@ -14,6 +14,7 @@ from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.inference import TorchStudent, load_processor
 from vlkd_hub.models import DualEncoderConfig, DualEncoderModel, DualEncoderProcessor
 from vlkd_hub.models.dual_encoder import VisionTowerConfig
+from vlkd_hub.picture_cache import PictureCache
 
 DIM = 8
 
@@ -89,6 +90,7 @@ def test_a_picture_that_comes_twice_is_encoded_once(
     student: TorchStudent, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several questions about one picture are the common case; each must still get that picture's own answer."""
+    monkeypatch.setattr(student, "_encoded", PictureCache(10**6))
     encoded = []
     whole = student.model.vlkd.image_tokens
     monkeypatch.setattr(student.model.vlkd, "image_tokens", lambda pixels: encoded.append(len(pixels)) or whole(pixels))
@@ -96,9 +98,13 @@ def test_a_picture_that_comes_twice_is_encoded_once(
     same = student.answer([pictures[0], pictures[0]], [question, question])
     assert same[0] == same[1]
     assert encoded == [1]
+    student.caption(pictures[:1])
+    vectors = student.embed_images(pictures[:1])
+    assert encoded == [1]
     tokens = student._visual_tokens([pictures[1], pictures[0], pictures[1]])
     assert torch.equal(tokens[0], tokens[2])
     assert not torch.equal(tokens[0], tokens[1])
+    np.testing.assert_allclose(tokens[1, 0].numpy(), vectors[0], atol=1e-6)
     with torch.no_grad():
         torch.testing.assert_close(tokens[1], whole(student._pixels([pictures[0]]))[0])
 

@@ -40,7 +40,7 @@ def caption(
 
     threads = threads or available_cpus()
     torch.set_num_threads(threads)
-    in_torch = TorchStudent.from_pretrained(model)
+    in_torch = TorchStudent.from_pretrained(model, picture_cache_bytes=0)  # each run encodes the picture
     in_onnx = OnnxStudent.from_pretrained(bundle, threads=threads)
     captioners: dict[str, Any] = {
         "torch": lambda picture: in_torch.caption([picture])[0],

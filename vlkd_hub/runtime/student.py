@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from vlkd_hub.runtime.decoder import CachedDecoder
 from vlkd_hub.runtime.generation import generate
 from vlkd_hub.runtime.generation_settings import GenerationSettings, unsupported_options
 from vlkd_hub.runtime.image_processing import ImageProcessor
-from vlkd_hub.runtime.sessions import open_session
+from vlkd_hub.runtime.providers import open_graph, provider_of
 from vlkd_hub.runtime.text import TextProcessor
 
-__all__ = ["OnnxStudent"]
+__all__ = ["OnnxStudent", "read_generation_config"]
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -38,7 +38,7 @@ class OnnxStudent:
 
     Args:
         manifest: of the bundle.
-        sessions: name of the graph -> onnxruntime session.
+        sessions: name of the graph -> session, see :func:`vlkd_hub.runtime.providers.open_graph`.
         image_processor: pictures to ``pixel_values``.
         text_processor: texts to tokens and back.
         generation_config: ``generation_config.json`` of the bundle.
@@ -68,7 +68,8 @@ class OnnxStudent:
         directory: str | Path,
         *,
         threads: int | None = None,
-        providers: Sequence[str] | None = None,
+        provider: str | Mapping[str, str] | None = None,
+        providers: Sequence[Any] | None = None,
         verify: bool = True,
         batch_size: int = 32,
     ) -> OnnxStudent:
@@ -77,7 +78,9 @@ class OnnxStudent:
         Args:
             directory: what ``vlkd export`` wrote.
             threads: threads of one operator; None takes every processor, 8 at most.
-            providers: onnxruntime's execution providers; None means the CPU. One that is not there is an error.
+            provider: where the graphs run, a name of :data:`vlkd_hub.runtime.providers.PROVIDERS` or graph -> name;
+                None means ``"cpu"``. One that is not there is an error.
+            providers: onnxruntime's execution providers instead, with options where they are needed.
             verify: compare the SHA-256 of every file with the manifest before anything is opened.
             batch_size: pictures or texts per run of a graph.
 
@@ -91,11 +94,15 @@ class OnnxStudent:
         generation_config: dict[str, Any] = {}
         if manifest.generation is not None:
             names += ["cross_attention", "decoder"]
-            generation_config = _read_generation_config(directory, manifest)
+            generation_config = read_generation_config(directory, manifest)
         external = {path.removeprefix("onnx/") for path in manifest.files if path.startswith("onnx/")}
         sessions = {
-            name: open_session(
-                directory / "onnx" / f"{name}.onnx", threads=threads, providers=providers, allowed_external=external
+            name: open_graph(
+                directory / "onnx" / f"{name}.onnx",
+                provider=None if provider is None else provider_of(provider, name),
+                threads=threads,
+                providers=providers,
+                allowed_external=external,
             )
             for name in names
         }
@@ -245,7 +252,12 @@ class OnnxStudent:
         return [slice(start, start + self.batch_size) for start in range(0, len(items), self.batch_size)]
 
 
-def _read_generation_config(directory: Path, manifest: Manifest) -> dict[str, Any]:
+def read_generation_config(directory: Path, manifest: Manifest) -> dict[str, Any]:
+    """``generation_config.json`` of a bundle; empty where it has none.
+
+    Raises:
+        BundleError: it is malformed, or sets what the runtime does not do.
+    """
     if GENERATION_CONFIG not in manifest.files:
         return {}
     try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from vlkd_hub._optional import require
 from vlkd_hub.errors import BundleError, InvalidInputError, MissingDependencyError
 from vlkd_hub.runtime.external_data import check_external_data
 
-__all__ = ["DEFAULT_PROVIDERS", "available_cpus", "open_session"]
+__all__ = ["DEFAULT_PROVIDERS", "available_cpus", "default_threads", "node_placement", "open_session"]
 
 DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
 MAX_DEFAULT_THREADS = 8
@@ -21,6 +24,8 @@ PROVIDER_PACKAGES = {
     "TensorrtExecutionProvider": "onnxruntime-gpu, with TensorRT",
     "OpenVINOExecutionProvider": "onnxruntime-openvino",
 }
+ProviderEntry = str | tuple[str, Mapping[str, Any]]
+"""Name of an execution provider, alone or with its options."""
 
 
 def available_cpus() -> int:
@@ -28,12 +33,24 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_threads(threads: int | None) -> int:
+    """``threads``, or for None the processors of this process, 8 at most.
+
+    Raises:
+        InvalidInputError: it is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise InvalidInputError(f"threads must be 1 or more, got {threads}. Leave it out to use every processor.")
+    return threads or min(available_cpus(), MAX_DEFAULT_THREADS)
+
+
 def open_session(
     path: str | Path,
     *,
     threads: int | None = None,
-    providers: Sequence[str] | None = None,
+    providers: Sequence[ProviderEntry] | None = None,
     allowed_external: set[str] | None = None,
+    profile: str | Path | None = None,
 ) -> Any:
     """Open one ONNX graph.
 
@@ -43,8 +60,10 @@ def open_session(
     Args:
         path: the ``.onnx`` file.
         threads: threads inside one operator; None means the processors of this process, 8 at most.
-        providers: onnxruntime's execution providers by name, in order; None means the CPU. All of them must load.
+        providers: onnxruntime's execution providers, in order, each a name or a name with its options; None means the
+            CPU. All of them must load.
         allowed_external: names of weight files beside ``path`` that it may read.
+        profile: prefix of a file in which onnxruntime notes what each node did; None notes nothing.
 
     Returns:
         An ``onnxruntime.InferenceSession``.
@@ -55,24 +74,58 @@ def open_session(
         MissingDependencyError: onnxruntime, or a provider that was asked for, is not installed or does not load.
     """
     ort = require("onnxruntime", "serve")
-    if threads is not None and threads < 1:
-        raise InvalidInputError(f"threads must be 1 or more, got {threads}. Leave it out to use every processor.")
-    wanted = list(providers) if providers is not None else list(DEFAULT_PROVIDERS)
+    threads = default_threads(threads)
+    entries = list(providers) if providers is not None else list(DEFAULT_PROVIDERS)
+    wanted = [entry if isinstance(entry, str) else entry[0] for entry in entries]
     _check_providers(ort, wanted)
     check_external_data(path, allowed_external or set())
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or min(available_cpus(), MAX_DEFAULT_THREADS)
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     try:
-        session = ort.InferenceSession(str(path), options, providers=wanted)
+        session = ort.InferenceSession(str(path), options, providers=entries)
     except Exception as error:  # onnxruntime raises many classes, none with a common base of its own
         raise BundleError(f"onnxruntime {ort.__version__} cannot open {path}: {error}") from error
     absent = [name for name in wanted if name not in session.get_providers()]
     if absent:
         raise MissingDependencyError(_advice(absent[0], f"onnxruntime fell back to {session.get_providers()}"))
     return session
+
+
+def node_placement(
+    path: str | Path,
+    feeds: Mapping[str, Any],
+    *,
+    providers: Sequence[ProviderEntry] | None = None,
+    allowed_external: set[str] | None = None,
+) -> dict[str, dict[str, int]]:
+    """Run a graph once and count where its nodes ran: provider -> operator -> nodes.
+
+    The nodes are those of the optimised graph, after fusion. A provider may leave some to the CPU although it loaded.
+
+    Raises:
+        BundleError, InvalidInputError, MissingDependencyError: see :func:`open_session`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        session = open_session(
+            path, providers=providers, allowed_external=allowed_external, profile=Path(folder) / "nodes"
+        )
+        session.run(None, dict(feeds))
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    ran = {
+        (event["args"]["provider"], event["args"]["op_name"], event["name"])
+        for event in events
+        if event.get("cat") == "Node" and "provider" in event.get("args", {})
+    }
+    placed: dict[str, Counter[str]] = {}
+    for provider, operator, _ in ran:
+        placed.setdefault(provider, Counter())[operator] += 1
+    return {provider: dict(counts.most_common()) for provider, counts in placed.items()}
 
 
 def _check_providers(ort: Any, wanted: list[str]) -> None:

@@ -1,0 +1,123 @@
+"""A graph run by OpenVINO, with the methods of an onnxruntime session that a student calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlkd_hub._optional import require
+from vlkd_hub.errors import BundleError, InvalidInputError, MissingDependencyError
+from vlkd_hub.runtime.external_data import check_external_data
+from vlkd_hub.runtime.sessions import default_threads
+
+__all__ = ["OpenVinoSession"]
+
+
+class OpenVinoSession:
+    """One compiled graph.
+
+    Any number of threads may call :meth:`run`: each run borrows a request of its own.
+
+    Args:
+        path: the ``.onnx`` file.
+        threads: of one run; None means the processors of this process, 8 at most.
+        precision: ``"f32"`` or ``"bf16"`` for what is not quantized; None takes bf16 where the processor has it.
+        allowed_external: names of weight files beside ``path`` that it may read.
+
+    Raises:
+        BundleError: OpenVINO cannot read the file, or it names weights outside ``allowed_external``.
+        InvalidInputError: ``threads`` is below 1.
+        MissingDependencyError: OpenVINO is not installed, or this processor does not have ``precision``.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        threads: int | None = None,
+        precision: str | None = None,
+        allowed_external: set[str] | None = None,
+    ) -> None:
+        openvino = require("openvino", "openvino")
+        check_external_data(path, allowed_external or set())
+        core = openvino.Core()
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise MissingDependencyError(
+                "bf16 was asked for and this processor does not have it (AVX-512 BF16 or AMX). Ask for openvino-fp32."
+            )
+        options: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": default_threads(threads),
+            "NUM_STREAMS": 1,
+        }
+        if precision is not None:
+            options["INFERENCE_PRECISION_HINT"] = precision
+        try:
+            self._compiled = core.compile_model(str(path), "CPU", options)
+        except RuntimeError as error:
+            raise BundleError(f"OpenVINO {openvino.__version__} cannot open {path}: {_one_line(error)}") from error
+        self.precision: str = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if precision is not None and self.precision != precision:
+            raise MissingDependencyError(f"{precision} was asked for and OpenVINO took {self.precision} for {path}.")
+        self._outputs = list(self._compiled.outputs)
+        self._names = [output.any_name for output in self._outputs]
+        self._types = {port.any_name: np.dtype(port.element_type.to_dtype()) for port in self._compiled.inputs}
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+
+    def run(self, output_names: list[str] | None, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Outputs in the order of ``output_names``, or of the graph if None; arrays that are the caller's own.
+
+        Raises:
+            InvalidInputError: an input or output is unknown or missing, or a type or shape does not fit the graph.
+        """
+        self._check(output_names, feeds)
+        try:
+            request = self._idle.get_nowait()
+        except Empty:
+            request = self._compiled.create_infer_request()
+        try:
+            request.infer(dict(feeds), share_inputs=True)
+            found = {
+                name: np.array(request.get_tensor(output).data)
+                for name, output in zip(self._names, self._outputs, strict=True)
+                if output_names is None or name in output_names
+            }
+        except RuntimeError as error:
+            raise InvalidInputError(f"OpenVINO cannot run the graph on these inputs: {_one_line(error)}") from error
+        self._idle.put(request)
+        return [found[name] for name in (output_names or self._names)]
+
+    def _check(self, output_names: list[str] | None, feeds: Mapping[str, NDArray[Any]]) -> None:
+        """OpenVINO itself would convert another type, and take an input that is missing from the run before."""
+        unknown = set(output_names or ()) - set(self._names)
+        if unknown:
+            raise InvalidInputError(f"The graph has no output {sorted(unknown)}; it has {self._names}.")
+        given = {name: array.dtype for name, array in feeds.items()}
+        if given != self._types:
+            raise InvalidInputError(f"The graph takes {_types_in_words(self._types)}, got {_types_in_words(given)}.")
+
+    def get_providers(self) -> list[str]:
+        """What runs the graph, in the place where an onnxruntime session names its providers."""
+        return [f"OpenVINO ({self.precision})"]
+
+    def placement(self) -> dict[str, int]:
+        """Layers of the compiled graph by the type they run in, for example ``{"bf16": 30, "i8": 20}``."""
+        counts: dict[str, int] = {}
+        for node in self._compiled.get_runtime_model().get_ops():
+            info = node.get_rt_info()
+            kind = str(info["runtimePrecision"].value) if "runtimePrecision" in info else "?"
+            counts[kind] = counts.get(kind, 0) + 1
+        return counts
+
+
+def _types_in_words(types: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in sorted(types.items())) or "nothing"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from vlkd_hub.errors import (
         BundleError,
         DataError,
+        HubError,
         InvalidInputError,
         MissingDependencyError,
         ParityError,
         RecipeError,
         VlkdError,
+        WeightsError,
     )
     from vlkd_hub.inference import TorchStudent
     from vlkd_hub.models.vlkd.configuration_vlkd import VlkdConfig
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BundleError",
     "DataError",
+    "HubError",
     "InvalidInputError",
     "MissingDependencyError",
     "OnnxStudent",
@@ -41,12 +44,14 @@ __all__ = [
     "VlkdForConditionalGeneration",
     "VlkdModel",
     "VlkdProcessor",
+    "WeightsError",
     "__version__",
 ]
 
 _HOMES = {
     "BundleError": "vlkd_hub.errors",
     "DataError": "vlkd_hub.errors",
+    "HubError": "vlkd_hub.errors",
     "InvalidInputError": "vlkd_hub.errors",
     "MissingDependencyError": "vlkd_hub.errors",
     "OnnxStudent": "vlkd_hub.runtime",
@@ -58,6 +63,7 @@ _HOMES = {
     "VlkdForConditionalGeneration": "vlkd_hub.models",
     "VlkdModel": "vlkd_hub.models",
     "VlkdProcessor": "vlkd_hub.models",
+    "WeightsError": "vlkd_hub.errors",
 }
 
 

@@ -26,6 +26,8 @@ VERBS: dict[str, Verb] = {
     "evaluate": Verb("Measure retrieval, captions and answers of a model on a split.", "train"),
     "export": Verb("Write a student as an ONNX bundle, and prove that it answers as the student does.", "export"),
     "verify": Verb("Check a bundle: its files, and its answers against the student it came from.", "export"),
+    "push": Verb("Send a student, its bundle, or both to the Hub, with a model card.", ""),
+    "pull": Verb("Copy a student or a bundle from the Hub to a folder.", ""),
     "bench": Verb("Measure speed, and print it with the load of the machine.", "export"),
     "index": Verb("Build and search an index of pictures.", "serve"),
     "serve": Verb("Answer searches, captions and questions over HTTP.", "serve"),

@@ -8,11 +8,14 @@ from __future__ import annotations
 __all__ = [
     "BundleError",
     "DataError",
+    "HubError",
     "InvalidInputError",
     "MissingDependencyError",
     "ParityError",
     "RecipeError",
+    "TrainingError",
     "VlkdError",
+    "WeightsError",
 ]
 
 
@@ -32,8 +35,20 @@ class RecipeError(VlkdError, ValueError):
     """A recipe holds an unknown key or a value out of range."""
 
 
+class TrainingError(VlkdError, FloatingPointError):
+    """A run cannot go on: a loss that is not finite, a teacher that gives no numbers, a checkpoint of another run."""
+
+
 class BundleError(VlkdError, ValueError):
     """An exported bundle or an index folder is incomplete, changed or of another version."""
+
+
+class WeightsError(VlkdError, ValueError):
+    """A weight file is absent, malformed, or of a format that can run code."""
+
+
+class HubError(VlkdError, OSError):
+    """A repository of the Hub cannot be fetched or written."""
 
 
 class ParityError(VlkdError):

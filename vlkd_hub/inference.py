@@ -15,6 +15,7 @@ from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, PreTrainedModel
 
 from vlkd_hub.errors import InvalidInputError
+from vlkd_hub.hub.folders import student_folder
 from vlkd_hub.models import VlkdForConditionalGeneration
 from vlkd_hub.picture_cache import PictureCache
 
@@ -27,8 +28,8 @@ def load_processor(path: str | Path) -> Any:
     A saved processor comes back with torchvision's resize unless asked otherwise, and that resize differs from
     Pillow's enough to cost recall; there is one preprocessing here, Pillow's.
     """
-    processor = AutoProcessor.from_pretrained(path)
-    processor.image_processor = AutoImageProcessor.from_pretrained(path, backend="pil")
+    processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
+    processor.image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", trust_remote_code=False)
     return processor
 
 
@@ -60,11 +61,33 @@ class TorchStudent:
         self._encoded = PictureCache(picture_cache_bytes)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, device: str = "cpu", batch_size: int = 64, **options: Any) -> TorchStudent:
-        """Load a folder or Hub id of a VLKD student, an aligned teacher or a CLIP; ``options`` go to the class."""
-        config = AutoConfig.from_pretrained(path)
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        device: str = "cpu",
+        batch_size: int = 64,
+        *,
+        revision: str | None = None,
+        **options: Any,
+    ) -> TorchStudent:
+        """Load a VLKD student, an aligned teacher or a CLIP. Code that lies beside the weights is not run.
+
+        Args:
+            path: a folder, or ``owner/name`` or ``owner/name@revision`` on the Hub.
+            device: where to run.
+            batch_size: pictures or texts per forward pass.
+            revision: branch, tag or commit on the Hub.
+            **options: go to the class.
+
+        Raises:
+            HubError: the repository cannot be fetched.
+            WeightsError: there are no weights, or not in well-formed safetensors.
+        """
+        folder = student_folder(path, revision)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         loader = VlkdForConditionalGeneration if config.model_type == "vlkd" else AutoModel
-        return cls(loader.from_pretrained(path), load_processor(path), device, batch_size, **options)
+        model = loader.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+        return cls(model, load_processor(folder), device, batch_size, **options)
 
     @property
     def num_parameters(self) -> int:

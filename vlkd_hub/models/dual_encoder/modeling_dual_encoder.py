@@ -52,7 +52,8 @@ class DualEncoderModel(PreTrainedModel):
     def __init__(self, config: DualEncoderConfig) -> None:
         super().__init__(config)
         self.vision_tower = VisionTower(config.vision_config)
-        self.text_model = AutoModel.from_config(config.text_config, **_without_pooler(config.text_config))
+        pooler = _without_pooler(config.text_config)
+        self.text_model = AutoModel.from_config(config.text_config, trust_remote_code=False, **pooler)
         self.text_dropout = nn.Dropout(config.text_dropout)
         self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))

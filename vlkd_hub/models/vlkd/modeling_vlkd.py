@@ -338,7 +338,7 @@ def _build_text_encoder(config: Any) -> PreTrainedModel:
     if config.model_type == "bart":
         return BartEncoder(config)
     pooler = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
-    return AutoModel.from_config(config, **pooler)
+    return AutoModel.from_config(config, trust_remote_code=False, **pooler)
 
 
 def _embedding_name(text_encoder: PreTrainedModel) -> str:

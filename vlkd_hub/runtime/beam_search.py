@@ -6,6 +6,7 @@ step ranks two continuations per beam, those that ended compete for the finished
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from vlkd_hub.runtime.decoder import StepDecoder
 from vlkd_hub.runtime.generation_settings import GenerationSettings
 from vlkd_hub.runtime.logits import Scores, constrain, log_softmax
 
-__all__ = ["beam_search"]
+__all__ = ["beam_search", "beam_steps"]
 
 WORST = np.float32(-1.0e9)
 
@@ -35,6 +36,22 @@ def beam_search(decoder: StepDecoder, batch_size: int, settings: GenerationSetti
         decoder: has read nothing yet; its rows are multiplied here, ``num_beams`` for each.
         batch_size: rows of its context.
         settings: how to choose.
+    """
+    steps = beam_steps(decoder, batch_size, settings)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            sequences: NDArray[np.int64] = end.value[0]
+            return sequences
+
+
+def beam_steps(
+    decoder: StepDecoder, batch_size: int, settings: GenerationSettings
+) -> Generator[None, None, tuple[NDArray[np.int64], Scores]]:
+    """The search of :func:`beam_search`, which pauses after each step; returns its sequences and their scores.
+
+    A score is the log-probability of a text over ``length ** length_penalty``, shape ``(batch,)``.
     """
     beams, max_length = settings.num_beams, 1 + settings.max_new_tokens
     decoder.reorder(np.repeat(np.arange(batch_size), beams))
@@ -58,7 +75,8 @@ def beam_search(decoder: StepDecoder, batch_size: int, settings: GenerationSetti
             break
         rows = np.take_along_axis(origins, kept, axis=1) + np.arange(batch_size)[:, None] * beams
         decoder.reorder(rows.reshape(-1))
-    return finished.sequences[:, 0, : length + 1]
+        yield
+    return finished.sequences[:, 0, : length + 1], finished.scores[:, 0]
 
 
 def _continue(

@@ -10,7 +10,7 @@ from vlkd_hub.runtime.decoder import StepDecoder
 from vlkd_hub.runtime.generation_settings import GenerationSettings
 from vlkd_hub.runtime.logits import Scores, constrain, log_softmax, warp
 
-__all__ = ["generate"]
+__all__ = ["choose", "generate", "until_end"]
 
 
 def generate(decoder: StepDecoder, batch_size: int, settings: GenerationSettings) -> list[list[int]]:
@@ -28,7 +28,7 @@ def generate(decoder: StepDecoder, batch_size: int, settings: GenerationSettings
         sequences = beam_search(decoder, batch_size, settings)
     else:
         sequences = _one_by_one(decoder, batch_size, settings)
-    return [_until_end(row, settings.eos_token_id) for row in sequences[:, 1:].tolist()]
+    return [until_end(row, settings.eos_token_id) for row in sequences[:, 1:].tolist()]
 
 
 def _one_by_one(decoder: StepDecoder, batch_size: int, settings: GenerationSettings) -> NDArray[np.int64]:
@@ -39,12 +39,16 @@ def _one_by_one(decoder: StepDecoder, batch_size: int, settings: GenerationSetti
     ended = np.zeros(batch_size, dtype=bool)
     for length in range(1, sequences.shape[1]):
         scores = constrain(sequences[:, :length], decoder.step(sequences[:, length - 1]), settings)
-        tokens = _sample(warp(scores, settings), random) if settings.do_sample else scores.argmax(axis=-1)
-        sequences[:, length] = np.where(ended, settings.pad_token_id, tokens)
+        sequences[:, length] = np.where(ended, settings.pad_token_id, choose(scores, settings, random))
         ended |= sequences[:, length] == settings.eos_token_id
         if ended.all():
             break
     return sequences[:, : length + 1]
+
+
+def choose(scores: Scores, settings: GenerationSettings, random: np.random.Generator) -> NDArray[np.int64]:
+    """The next token of each row, ``(rows, vocab)`` -> ``(rows,)``: the best one, or a sample where asked for."""
+    return _sample(warp(scores, settings), random) if settings.do_sample else scores.argmax(axis=-1)
 
 
 def _sample(scores: Scores, random: np.random.Generator) -> NDArray[np.int64]:
@@ -54,5 +58,6 @@ def _sample(scores: Scores, random: np.random.Generator) -> NDArray[np.int64]:
     return chosen
 
 
-def _until_end(tokens: list[int], eos_token_id: int) -> list[int]:
+def until_end(tokens: list[int], eos_token_id: int) -> list[int]:
+    """The tokens up to and with the first end token."""
     return tokens[: tokens.index(eos_token_id) + 1] if eos_token_id in tokens else tokens

@@ -1,0 +1,85 @@
+"""Generation step by step writes what generation in one go writes, and lets rows leave."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vlkd_hub.runtime.generation import generate
+from vlkd_hub.runtime.generation_settings import GenerationSettings
+from vlkd_hub.runtime.stepwise import generate_stepwise
+
+VOCAB, BATCH = 12, 9
+
+
+class HistoryDecoder:
+    """Logits drawn from a generator that is seeded with the row's context and everything it has read."""
+
+    def __init__(self, contexts: NDArray[np.int64]) -> None:
+        self.read = contexts[:, None]
+        self.widths: list[int] = []
+
+    def step(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        self.widths.append(len(token_ids))
+        self.read = np.concatenate([self.read, token_ids[:, None]], axis=1)
+        rows = [np.random.default_rng(row.tolist()).normal(size=VOCAB) for row in self.read]
+        logits = np.stack(rows).astype(np.float32)
+        logits[:, 3] += 0.9  # the end comes now and then
+        return logits
+
+    def reorder(self, rows: NDArray[np.int64]) -> None:
+        self.read = self.read[rows]
+
+
+def settings(**options: object) -> GenerationSettings:
+    tokens = {"decoder_start_token_id": 2, "eos_token_id": 3, "pad_token_id": 1}
+    return GenerationSettings(**tokens, max_new_tokens=12, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{}, {"min_new_tokens": 3}, {"num_beams": 3}, {"no_repeat_ngram_size": 2}])
+def test_the_same_texts(options: dict[str, object]) -> None:
+    """Row by row, although rows leave the batch early; the streamed tokens are the text."""
+    chosen = settings(**options)
+    expected = generate(HistoryDecoder(np.arange(BATCH)), BATCH, chosen)
+    assert len({len(text) for text in expected}) > 2  # else nothing would leave early
+    found: dict[int, list[int]] = {}
+    streamed: dict[int, list[int]] = {row: [] for row in range(BATCH)}
+    for step in generate_stepwise(HistoryDecoder(np.arange(BATCH)), BATCH, chosen):
+        for row, token in step.tokens.items():
+            streamed[row].append(token)
+        found |= {row: written.tokens for row, written in step.finished.items()}
+    assert [found[row] for row in range(BATCH)] == expected
+    if chosen.num_beams == 1:
+        assert streamed == found
+
+
+def test_finished_rows_leave_the_decoder() -> None:
+    """The cache shrinks; the last step does not carry the whole batch."""
+    decoder = HistoryDecoder(np.arange(BATCH))
+    list(generate_stepwise(decoder, BATCH, settings()))
+    assert decoder.widths[0] == BATCH and decoder.widths[-1] < BATCH // 2
+
+
+def test_dropped_rows_are_written_no_further() -> None:
+    """A client that left costs no more steps; the others are not disturbed."""
+    chosen, dropped = settings(min_new_tokens=8), set(range(1, BATCH))
+    decoder = HistoryDecoder(np.arange(BATCH))
+    found: dict[int, list[int]] = {}
+    for step in generate_stepwise(decoder, BATCH, chosen, dropped=dropped):
+        found |= {row: written.tokens for row, written in step.finished.items()}
+    assert found == {0: generate(HistoryDecoder(np.arange(1)), 1, chosen)[0]}
+    assert decoder.widths[:2] == [BATCH, 1]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_scores_are_the_mean_probability(beams: int) -> None:
+    """Recomputed from the logits of the text alone."""
+    chosen = settings(num_beams=beams)
+    for step in generate_stepwise(HistoryDecoder(np.arange(BATCH)), BATCH, chosen, with_scores=True):
+        for row, written in step.finished.items():
+            decoder, log_prob = HistoryDecoder(np.array([row])), 0.0
+            for previous, token in zip([2, *written.tokens], written.tokens, strict=False):
+                logits = decoder.step(np.array([previous]))[0].astype(np.float64)
+                log_prob += logits[token] - np.log(np.exp(logits).sum())
+            assert written.score == pytest.approx(np.exp(log_prob / len(written.tokens)), rel=1e-4)

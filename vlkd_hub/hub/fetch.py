@@ -112,7 +112,7 @@ def explain(error: Exception) -> str:
             "the Hub was not asked or did not answer, and the cache does not hold it whole. There is no folder of that "
             "name here either. Without HF_HUB_OFFLINE=1 and with a network, try again."
         )
-    words = " ".join(str(error).split())
+    words = " ".join(f"{error} {error.__cause__ or ''}".split())
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         return f"the Hub answered {error.response.status_code} ({words})"
     return f"{type(error).__name__}: {words}"

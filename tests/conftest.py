@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -39,6 +43,30 @@ def shared_data() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip("the real data is not here: expected ../shared/data beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def fakes() -> ModuleType:
+    """``tests/fake_tensorrt.py``: stand-ins for TensorRT and CUDA, which check the order of calls and nothing else."""
+    spec = importlib.util.spec_from_file_location("fake_tensorrt", ROOT / "tests" / "fake_tensorrt.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def fake_gpu(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """``fake_gpu("11.4.0")``: from then on TensorRT of that version and a GPU seem to be here."""
+
+    def install(version: str = "10.15.1", **options: Any) -> Any:
+        cuda = fakes.FakeCuda(**options)
+        tensorrt = fakes.FakeTensorrt(version, cuda)
+        monkeypatch.setitem(sys.modules, "tensorrt", tensorrt)
+        monkeypatch.setattr("vlkd_hub.runtime.tensorrt.cuda._runtime", lambda: cuda)
+        return tensorrt
+
+    return install
 
 
 @pytest.fixture(scope="session")

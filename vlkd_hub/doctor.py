@@ -21,6 +21,8 @@ __all__ = ["doctor", "examine"]
 
 DISTRIBUTION = "vlkd-hub"
 CORE = ""
+ELSEWHERE = {"tensorrt", "optimum"}
+"""Extras for other machines or an environment of their own: nothing is lacking where they are not installed."""
 
 
 def doctor(
@@ -94,7 +96,7 @@ def _providers() -> list[str] | None:
 def _advice(packages: list[dict[str, Any]], machine: dict[str, Any]) -> list[str]:
     lacking: dict[str, list[str]] = {}
     for item in packages:
-        if not item["ok"]:
+        if not item["ok"] and not (item["extras"] and set(item["extras"]) <= ELSEWHERE):
             extra = next((name for name in item["extras"] if name != "dev"), (item["extras"] or [CORE])[0])
             lacking.setdefault(extra, []).append(item["package"])
     lines = []

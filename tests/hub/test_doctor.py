@@ -58,6 +58,13 @@ def test_missing_and_old_packages_are_named_with_the_command(monkeypatch) -> Non
     }
 
 
+def test_what_is_for_another_machine_is_not_lacking(monkeypatch) -> None:
+    """A laptop without a GPU is whole without TensorRT; the table shows it all the same."""
+    facts = doctored(monkeypatch, ['tensorrt>=10; extra == "tensorrt"'], {})
+    assert facts["packages"][0]["package"] == "tensorrt"
+    assert not [line for line in facts["advice"] if "tensorrt" in line]
+
+
 def test_advice_for_absent_programs(monkeypatch) -> None:
     """Without Java a score is left out of the evaluation: the person should hear of it here too."""
     monkeypatch.setattr(doctor, "describe_machine", lambda: {"java": None, "chromium": None})

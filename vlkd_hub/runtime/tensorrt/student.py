@@ -1,0 +1,132 @@
+"""The student with TensorRT engines in place of onnxruntime's sessions; the same methods as ``OnnxStudent``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from PIL import Image
+
+from vlkd_hub.bundle import read_manifest
+from vlkd_hub.errors import BundleError
+from vlkd_hub.runtime.generation_settings import GenerationSettings
+from vlkd_hub.runtime.image_processing import ImageProcessor
+from vlkd_hub.runtime.student import OnnxStudent, read_generation_config
+from vlkd_hub.runtime.tensorrt.cuda import compute_capability
+from vlkd_hub.runtime.tensorrt.engine_session import EngineSession, load_tensorrt
+from vlkd_hub.runtime.tensorrt.engine_store import EngineKey, EngineStore, onnx_digest
+from vlkd_hub.runtime.tensorrt.plan import EnginePlan, graph_path, read_plan
+from vlkd_hub.runtime.text import TextProcessor
+
+__all__ = ["ENGINE_DIRECTORY", "SplitDecoder", "TensorrtStudent", "engine_keys"]
+
+ENGINE_DIRECTORY = "engines"
+FIRST, NEXT = "decoder_first", "decoder_next"
+
+
+class SplitDecoder:
+    """Two graphs behind one ``run``: the first step, which has no past, and every later one.
+
+    TensorRT refuses a graph whose branches differ in shape (``If``), and an engine wants no empty input.
+
+    Args:
+        first: session of the step without past inputs.
+        later: session of the step with them.
+    """
+
+    def __init__(self, first: Any, later: Any) -> None:
+        self.first = first
+        self.later = later
+
+    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """As the session of ``decoder.onnx``: an empty past goes to the first graph."""
+        past = [name for name in feeds if name.startswith("past_")]
+        if all(feeds[name].shape[2] for name in past):
+            outputs: list[NDArray[Any]] = self.later.run(output_names, feeds)
+        else:
+            outputs = self.first.run(output_names, {name: feeds[name] for name in feeds if name not in past})
+        return outputs
+
+
+class TensorrtStudent(OnnxStudent):
+    """Embeds, captions and answers from engines; see :class:`~vlkd_hub.runtime.student.OnnxStudent`."""
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        directory: str | Path,
+        *,
+        engines: str | Path | None = None,
+        device_id: int = 0,
+        verify: bool = True,
+        batch_size: int | None = None,
+    ) -> TensorrtStudent:
+        """Open a bundle whose engines were built on this machine.
+
+        Args:
+            directory: what ``vlkd export --to tensorrt`` wrote.
+            engines: folder of the engines; None means ``engines`` in the bundle.
+            device_id: which GPU.
+            verify: compare the SHA-256 of every file with the manifest.
+            batch_size: pictures or texts per run; None means what the engines were built for.
+
+        Raises:
+            BundleError: the bundle is incomplete or changed, has no plan, or an engine is not there.
+            MissingDependencyError: TensorRT or CUDA is absent.
+        """
+        directory = Path(directory)
+        manifest = read_manifest(directory, verify=verify)
+        plan = read_plan(directory)
+        trt = load_tensorrt()
+        store = EngineStore(engines or directory / ENGINE_DIRECTORY)
+        keys = engine_keys(directory, plan, trt.__version__, compute_capability(device_id))
+        sessions: dict[str, Any] = {graph: _open(store, key, directory, device_id) for graph, key in keys.items()}
+        generation_config: dict[str, Any] = {}
+        if manifest.generation is not None:
+            sessions["decoder"] = SplitDecoder(sessions.pop(FIRST), sessions.pop(NEXT))
+            generation_config = read_generation_config(directory, manifest)
+        return cls(
+            manifest,
+            sessions,
+            ImageProcessor.from_pretrained(directory),
+            TextProcessor.from_pretrained(directory),
+            generation_config,
+            batch_size or plan.profiles["image_encoder"]["pixel_values"].max[0],
+        )
+
+    def write_tokens(
+        self, task: str, images: Sequence[Image.Image], questions: Sequence[str | None], settings: GenerationSettings
+    ) -> list[list[int]]:
+        """See ``OnnxStudent``; fewer pictures at once where each becomes several beams, for the engines' sake."""
+        step = max(1, self.batch_size // settings.num_beams)
+        rows: list[list[int]] = []
+        for start in range(0, len(images), step):
+            at = slice(start, start + step)
+            rows += super().write_tokens(task, images[at], questions[at], settings)
+        return rows
+
+
+def engine_keys(directory: Path, plan: EnginePlan, version: str, capability: str) -> dict[str, EngineKey]:
+    """Graph -> key of its engine on this machine."""
+    return {
+        graph: EngineKey(
+            graph=graph,
+            onnx_sha256=onnx_digest(graph_path(directory, graph)),
+            tensorrt_version=version,
+            compute_capability=capability,
+            profiles=[profile],
+        )
+        for graph, profile in plan.profiles.items()
+    }
+
+
+def _open(store: EngineStore, key: EngineKey, directory: Path, device_id: int) -> EngineSession:
+    engine = store.load(key)
+    if engine is None:
+        raise BundleError(
+            f"{store.directory} holds no engine of {key.graph} for TensorRT {key.tensorrt_version} on compute "
+            f"capability {key.compute_capability}. Build it here: vlkd export {directory} --to tensorrt --output OTHER"
+        )
+    return EngineSession(engine, key.graph, device_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .features import cached_backbone_features, cached_pooled_text
 from .phases import train_phase
 from .recipe import load_recipe
 from .rows import CaptionRows
-from .saving import save_model
+from .runs import Run
 
 __all__ = ["run_align"]
 
@@ -37,6 +38,7 @@ def run_align(
     cache: Path | None = None,
     seed: int = 0,
     overrides: dict[str, Any] | None = None,
+    resume: bool = False,
 ) -> dict[str, float]:
     """Align the towers of a recipe on pictures with captions and save the dual encoder to ``output``.
 
@@ -62,12 +64,15 @@ def run_align(
     )
     texts = cached_pooled_text(model, processor.tokenizer, rows.texts, root)
     collator = AlignCollator(rows, features["features"], texts["vectors"])
+    facts = {"recipe": dataclasses.asdict(recipe), "data": records.fingerprint, "seed": seed}
+    run = Run(output, facts | {"training arguments": overrides or {}}, resume)
     metrics: dict[str, float] = {}
+    settings = {"freeze": _FROZEN, "seed": seed} | (overrides or {})
     for number, phase in enumerate(recipe.phases):
         if phase.method != "align":
             raise RecipeError(f"An align recipe has phases with method 'align', got {phase.method!r}.")
-        settings = {"freeze": _FROZEN, "seed": seed} | (overrides or {})
-        metrics = train_phase(phase, model, rows, collator, output / f"phase-{number + 1}", overrides=settings)
-    save_model(model, processor, output, {"recipe": str(recipe_name), "data": data, "source": recipe.source})
-    (output / "train_metrics.json").write_text(json.dumps(metrics, indent=1))
+        metrics = run.train(
+            number, model, functools.partial(train_phase, phase, model, rows, collator, overrides=settings)
+        )
+    run.save(model, processor, {"recipe": str(recipe_name), "data": data, "source": recipe.source}, metrics)
     return metrics

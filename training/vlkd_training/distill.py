@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from transformers import CLIPModel
 
 from vlkd_hub.models import DualEncoderModel, VlkdForConditionalGeneration
 
-from .build import build_student, load_teacher, solve_text_projection
+from .build import build_student, load_teacher, share_projection, solve_text_projection
 from .cache import FeatureCache, weights_fingerprint
+from .checks import check_vocabulary
 from .data import load_records
 from .data.collate import CaptionCollator, PictureSource
 from .encoders import cache_dir, tokenize
@@ -23,6 +25,7 @@ from .features import cached_backbone_features, cached_image_tokens, cached_pool
 from .phases import check_options, train_phase
 from .recipe import Phase, load_recipe
 from .rows import CaptionRows
+from .runs import Run, is_main_process
 from .saving import save_model
 
 __all__ = ["cached_picture_tokens", "run_distill", "teacher_text_vectors"]
@@ -46,6 +49,7 @@ def run_distill(
     seed: int = 0,
     overrides: dict[str, Any] | None = None,
     save_initial: bool = False,
+    resume: bool = False,
 ) -> dict[str, float]:
     """Distil a student from a dual-encoder teacher and save it to ``output``.
 
@@ -60,6 +64,7 @@ def run_distill(
         seed: of weights and batches.
         overrides: training arguments that win over the recipe's.
         save_initial: also save the student before training, in ``output/initial``.
+        resume: go on from what an interrupted run of the same arguments left in ``output``.
 
     Returns:
         The Trainer's metrics of the last phase, and ``init_cosine`` of the least-squares start.
@@ -73,9 +78,12 @@ def run_distill(
     teacher, teacher_processor = load_teacher(teacher_path)
     torch.manual_seed(seed)
     student, processor = build_student(recipe.student, teacher, teacher_processor, recipe.tasks)
+    check_vocabulary(student, processor.tokenizer)
     rows = CaptionRows(records)
     _console.print(f"Distilling on {len(records)} pictures, {len(rows)} captions")
     frozen = weights_fingerprint(student.vlkd.vision_tower)
+    facts = {"recipe": dataclasses.asdict(recipe), "data": records.fingerprint, "teacher": frozen, "seed": seed}
+    run = Run(output, facts | {"training arguments": overrides or {}}, resume)
     vectors = teacher_text_vectors(teacher, teacher_processor, rows.texts, root)
     pictures = PictureSource(cached_picture_tokens(student, processor, records, root)["tokens"])
     metrics: dict[str, float] = {}
@@ -86,17 +94,18 @@ def run_distill(
         cosine = solve_text_projection(student, means, vectors[chosen])
         _console.print(f"W_e solved by least squares: mean cosine to the teacher's text vectors {cosine:.3f}")
         metrics["init_cosine"] = cosine
-    if save_initial:
+        if recipe.student.shared_projection_init:
+            share_projection(student)
+    if save_initial and is_main_process():
         save_model(student, processor, output / "initial", lineage)
+    settings = {"seed": seed} | (overrides or {})
     for number, phase in enumerate(recipe.phases):
         collator = _collator(phase, rows, processor, pictures, vectors)
-        settings = {"seed": seed} | (overrides or {})
-        folder = output / f"phase-{number + 1}"
-        metrics |= train_phase(phase, student, rows, collator, folder, overrides=settings)
+        train = functools.partial(train_phase, phase, student, rows, collator, overrides=settings)
+        metrics |= run.train(number, student, train)
     if weights_fingerprint(student.vlkd.vision_tower) != frozen:
         raise RuntimeError("The frozen image tower changed during training; its space is no longer the teacher's.")
-    save_model(student, processor, output, lineage)
-    (output / "train_metrics.json").write_text(json.dumps(metrics, indent=1))
+    run.save(student, processor, lineage, metrics)
     return metrics
 
 

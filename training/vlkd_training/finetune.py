@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,21 @@ from vlkd_hub.inference import load_processor
 from vlkd_hub.models import VlkdForConditionalGeneration
 
 from .cache import weights_fingerprint
+from .checks import check_loaded, check_vocabulary
 from .data import load_records
 from .data.collate import PictureSource, TaskCollator
 from .distill import cached_picture_tokens
 from .encoders import cache_dir, tokenize
 from .features import cached_text_vectors
-from .phases import check_options, train_phase
-from .recipe import load_recipe
-from .rows import CaptionRows, TaskRows
-from .saving import save_model
+from .methods import Method
+from .phases import check_options, make_method, train_phase
+from .prompts import PromptCollator
+from .recipe import Phase, load_recipe
+from .rewards import CiderReward
+from .rows import CaptionRows, PictureRows, TaskRows
+from .runs import Run
 
-__all__ = ["run_finetune"]
+__all__ = ["load_student", "run_finetune"]
 
 _console = Console(stderr=True)
 _REHEARSED = 5000
@@ -42,6 +47,7 @@ def run_finetune(
     cache: Path | None = None,
     seed: int = 0,
     overrides: dict[str, Any] | None = None,
+    resume: bool = False,
 ) -> dict[str, float]:
     """Fine-tune a distilled student on the tasks its recipe names and save it to ``output``.
 
@@ -53,43 +59,75 @@ def run_finetune(
 
     Raises:
         RecipeError: the recipe's tasks are missing or unknown.
+        DataError: the model lacks weights.
         RuntimeError: the frozen image tower changed.
     """
     recipe = load_recipe(recipe_name, "finetune")
     root = cache or cache_dir() / "features"
     records = load_records(data, split, limit=limit)
     torch.manual_seed(seed)
-    student = VlkdForConditionalGeneration.from_pretrained(model_path)
-    processor = load_processor(model_path)
+    student, processor = load_student(model_path)
     for task, changes in recipe.tasks.items():
         processor.tasks.setdefault(task, {}).update(changes)
     frozen = weights_fingerprint(student.vlkd.vision_tower)
+    facts = {"recipe": dataclasses.asdict(recipe), "data": records.fingerprint, "student": weights_fingerprint(student)}
+    run = Run(output, facts | {"seed": seed, "training arguments": overrides or {}}, resume)
     pictures = PictureSource(cached_picture_tokens(student, processor, records, root)["tokens"])
     metrics: dict[str, float] = {}
+    settings = {"seed": seed} | (overrides or {})
     for number, phase in enumerate(recipe.phases):
-        check_options(phase.data, ("tasks", "max_length"), f"data options of {phase.method!r}")
-        tasks = phase.data.get("tasks")
-        if not tasks or not set(tasks) <= {"caption", "vqa"}:
-            raise RecipeError(
-                f"Name the tasks to fine-tune in data.tasks (caption, vqa) with their shares; got {tasks}."
-            )
-        rows = TaskRows(records, processor, tasks, seed=seed)
-        _console.print(f"Fine-tuning on {len(rows)} rows of {', '.join(tasks)} over {len(records)} pictures")
-        rehearsal = None
-        if phase.method_options.get("ttdm_weight"):
-            rehearsal = _own_text_vectors(student, processor, CaptionRows(records), root)
-        collator = TaskCollator(
-            rows, processor.tokenizer, pictures, rehearsal, max_length=phase.data.get("max_length", 64)
-        )
-        settings = {"seed": seed} | (overrides or {})
-        folder = output / f"phase-{number + 1}"
-        metrics |= train_phase(phase, student, rows, collator, folder, overrides=settings)
+        make = _scst if phase.method == "scst" else _supervised
+        rows, collator, method = make(phase, records, student, processor, pictures, root, seed)
+        train = functools.partial(train_phase, phase, student, rows, collator, overrides=settings, method=method)
+        metrics |= run.train(number, student, train)
     if weights_fingerprint(student.vlkd.vision_tower) != frozen:
         raise RuntimeError("The frozen image tower changed during training; its space is no longer the teacher's.")
     lineage = {"recipe": str(recipe_name), "data": data, "from": model_path, "source": recipe.source}
-    save_model(student, processor, output, lineage)
-    (output / "train_metrics.json").write_text(json.dumps(metrics, indent=1))
+    run.save(student, processor, lineage, metrics)
     return metrics
+
+
+def load_student(path: str | Path) -> tuple[VlkdForConditionalGeneration, Any]:
+    """Load a distilled student with its processor.
+
+    Raises:
+        DataError: weights are missing.
+        RecipeError: the tokenizer is not the student's.
+    """
+    student, found = VlkdForConditionalGeneration.from_pretrained(path, output_loading_info=True)
+    check_loaded(path, found, tied=student.all_tied_weights_keys)
+    processor = load_processor(path)
+    check_vocabulary(student, processor.tokenizer)
+    return student, processor
+
+
+def _supervised(
+    phase: Phase, records: Any, student: Any, processor: Any, pictures: PictureSource, root: Path, seed: int
+) -> tuple[TaskRows, TaskCollator, None]:
+    """Rows and batches of a phase that learns from captions and answers."""
+    check_options(phase.data, ("tasks", "max_length"), f"data options of {phase.method!r}")
+    tasks = phase.data.get("tasks")
+    if not tasks or not set(tasks) <= {"caption", "vqa"}:
+        raise RecipeError(f"Name the tasks to fine-tune in data.tasks (caption, vqa) with their shares; got {tasks}.")
+    rows = TaskRows(records, processor, tasks, seed=seed)
+    _console.print(f"Fine-tuning on {len(rows)} rows of {', '.join(tasks)} over {len(records)} pictures")
+    rehearsal = None
+    if phase.method_options.get("ttdm_weight"):
+        rehearsal = _own_text_vectors(student, processor, CaptionRows(records), root)
+    length = phase.data.get("max_length", 64)
+    return rows, TaskCollator(rows, processor.tokenizer, pictures, rehearsal, max_length=length), None
+
+
+def _scst(
+    phase: Phase, records: Any, student: Any, processor: Any, pictures: PictureSource, root: Path, seed: int
+) -> tuple[PictureRows, PromptCollator, Method]:
+    """Rows, batches and reward of a phase that learns from the score of its own captions."""
+    check_options(phase.data, ("task",), f"data options of {phase.method!r}")
+    rows = PictureRows(records)
+    _console.print(f"Self-critical training on the captions of {len(rows)} pictures")
+    reward = CiderReward([records[row].captions for row in rows.images])
+    method = make_method(phase, reward=reward, processor=processor)
+    return rows, PromptCollator(rows, processor.tokenizer, processor.build_prompt("caption"), pictures), method
 
 
 def _own_text_vectors(

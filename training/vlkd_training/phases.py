@@ -12,18 +12,23 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers.trainer_utils import get_last_checkpoint
 
 from vlkd_hub.errors import RecipeError
 
-from .methods import AlignMethod, Method, TextInfillingMethod, VLKDFinetuneMethod, VLKDMethod
+from .callbacks import TimedCheckpoints
+from .checkpoints import last_checkpoint, remove_checkpoints
+from .checks import check_batches
+from .methods import AlignMethod, Method, SCSTMethod, TextInfillingMethod, VLKDFinetuneMethod, VLKDMethod
 from .recipe import Phase, suggestion
+from .runs import is_main_process
+from .teachers import TextTeacher
 from .trainer import DistillationArguments, DistillationTrainer
 
 __all__ = ["METHODS", "bf16_is_fast", "check_options", "make_method", "train_phase"]
 
 METHODS: dict[str, type[Method]] = {
     "align": AlignMethod,
+    "scst": SCSTMethod,
     "text_infilling": TextInfillingMethod,
     "vlkd": VLKDMethod,
     "vlkd_finetune": VLKDFinetuneMethod,
@@ -37,8 +42,12 @@ def bf16_is_fast() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def make_method(phase: Phase) -> Method:
+def make_method(phase: Phase, **context: Any) -> Method:
     """Build a phase's method.
+
+    Args:
+        phase: names it and its options.
+        **context: what a recipe cannot hold (a reward, a processor).
 
     Raises:
         RecipeError: unknown method or option.
@@ -46,7 +55,7 @@ def make_method(phase: Phase) -> Method:
     if phase.method not in METHODS:
         raise RecipeError(f"There is no method {phase.method!r}.{suggestion(phase.method, METHODS)}")
     try:
-        return METHODS[phase.method](**phase.method_options)
+        return METHODS[phase.method](**context, **phase.method_options)
     except TypeError as error:
         raise RecipeError(f"method_options of {phase.method!r}: {error}.") from error
 
@@ -70,7 +79,9 @@ def train_phase(
     output: Path,
     *,
     overrides: dict[str, Any] | None = None,
-    resume: bool = True,
+    resume: bool = False,
+    method: Method | None = None,
+    teacher: TextTeacher | None = None,
 ) -> dict[str, float]:
     """Train ``model`` in place.
 
@@ -81,22 +92,36 @@ def train_phase(
         collator: makes batches of rows.
         output: checkpoints and logs go here.
         overrides: fields of :class:`DistillationArguments` that win over the recipe's.
-        resume: continue from the last whole checkpoint in ``output``.
+        resume: continue from the last whole checkpoint in ``output``; otherwise those that are there are deleted.
+        method: in the place of the one that the phase names, when it needs more than options.
+        teacher: for batches whose teacher outputs are not cached.
 
     Returns:
         The Trainer's closing metrics.
 
     Raises:
-        RecipeError: a training argument that does not exist, or a bad value.
+        RecipeError: a training argument that does not exist, a bad value, or batches that would train nothing.
     """
     arguments = _arguments(phase, output, overrides or {})
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    method = method or make_method(phase)
+    check_batches(method, dataset, arguments.train_batch_size, arguments.world_size)
     trainer = DistillationTrainer(
-        method=make_method(phase), args=arguments, model=model, train_dataset=dataset, data_collator=collator
+        method=method,
+        args=arguments,
+        model=model,
+        train_dataset=dataset,
+        data_collator=collator,
+        teacher=teacher,
+        callbacks=[TimedCheckpoints(arguments)],
     )
-    checkpoint = get_last_checkpoint(str(output)) if resume and output.is_dir() else None
-    metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    if not resume and is_main_process():
+        remove_checkpoints(output)
+    checkpoint = last_checkpoint(output) if resume else None
+    metrics = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None).metrics
     trainer.save_state()
+    if arguments.save_strategy == "no" and is_main_process():
+        remove_checkpoints(output)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(before[name])
     return metrics
@@ -116,7 +141,10 @@ def _arguments(phase: Phase, output: Path, overrides: dict[str, Any]) -> Distill
         "dataloader_pin_memory": torch.cuda.is_available(),
         "disable_tqdm": bool(os.environ.get("VLKD_QUIET")),
     }
+    values = defaults | phase.train | overrides
+    if values["save_strategy"] == "no":
+        values.setdefault("save_total_limit", 1)  # of the checkpoints by the clock
     try:
-        return DistillationArguments(**(defaults | phase.train | overrides))
+        return DistillationArguments(**values)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"train options of {phase.method!r}: {error}") from error

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from vlkd_hub.errors import DataError
 
-__all__ = ["CaptionRows", "TaskRows"]
+__all__ = ["CaptionRows", "PictureRows", "TaskRows"]
 
 
 class CaptionRows(Dataset[int]):
@@ -33,6 +33,11 @@ class CaptionRows(Dataset[int]):
         self.images: list[int] = []
         for row in range(len(records)):
             for caption in records[row].captions:
+                if not caption.strip():
+                    raise DataError(
+                        f"Picture {records[row].id!r} has an empty caption; there is nothing to learn from it. "
+                        "Delete the caption or the picture."
+                    )
                 self.texts.append(caption)
                 self.images.append(row)
         if not self.texts:
@@ -48,6 +53,31 @@ class CaptionRows(Dataset[int]):
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def __getitem__(self, row: int) -> int:
+        return row
+
+
+class PictureRows(Dataset[int]):
+    """One row a picture that has captions.
+
+    Args:
+        records: pictures with captions.
+
+    Attributes:
+        images: the picture of each row.
+
+    Raises:
+        DataError: no record has a caption.
+    """
+
+    def __init__(self, records: Any) -> None:
+        self.images = [row for row in range(len(records)) if records[row].captions]
+        if not self.images:
+            raise DataError("No record has a caption, and captions are what is learned here.")
+
+    def __len__(self) -> int:
+        return len(self.images)
 
     def __getitem__(self, row: int) -> int:
         return row

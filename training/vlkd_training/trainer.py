@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections import defaultdict
 from collections.abc import Sized
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import Sampler
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
-from vlkd_hub.errors import RecipeError
+from vlkd_hub.errors import RecipeError, TrainingError
 
+from .chunked import chunked_backward
 from .methods import Method
+from .resume import ResumableTrainer
 from .sampling import HomogeneousSampler
+from .teachers import TextTeacher
 
 __all__ = ["DistillationArguments", "DistillationTrainer"]
-
-_METHOD_STATE = "method_state.safetensors"
 
 
 @dataclass
@@ -34,6 +35,17 @@ class DistillationArguments(TrainingArguments):
     max_logit_scale: float = 100.0
     """Upper bound of 1 / temperature, as CLIP clips it; without one a small data set drives it away."""
 
+    min_logit_scale: float = 0.1
+    """Lower bound of 1 / temperature: below it all candidates look alike, and the run stops with an error."""
+
+    cached_contrastive_chunk: int = 0
+    """Rows held for backward at a time while the contrast still sees the whole batch; 0 holds all of them. Costs one
+    more forward pass and lets a batch of 4,096 fit a small machine."""
+
+    checkpoint_every_s: float = 60.0
+    """Seconds between the checkpoints that an interrupted run goes on from; 0 for none. They are deleted when the run
+    ends. One process only; several follow ``save_strategy``."""
+
     lr_multipliers: dict[str, float] = field(default_factory=dict)
     """Learning-rate factor by prefix of a parameter name: freshly made layers can learn faster than pretrained ones."""
 
@@ -41,27 +53,31 @@ class DistillationArguments(TrainingArguments):
         super().__post_init__()
         if self.max_logit_scale <= 1.0:
             raise RecipeError(f"max_logit_scale is 1 / temperature and must exceed 1, got {self.max_logit_scale}.")
+        if self.cached_contrastive_chunk < 0:
+            raise RecipeError(f"cached_contrastive_chunk is a number of rows, got {self.cached_contrastive_chunk}.")
 
 
-class DistillationTrainer(Trainer):
+class DistillationTrainer(ResumableTrainer):
     """Runs the student, hands its outputs to the method, sums and logs the parts of the loss by name.
 
     Args:
-        method: which tensors go to which loss; its buffers are saved with every checkpoint.
+        method: which tensors go to which loss; its state is saved with every checkpoint.
+        teacher: adds its outputs to each batch; ``None`` where they come cached in the batch.
         args: :class:`DistillationArguments`.
         **kwargs: everything else that ``transformers.Trainer`` takes.
     """
 
-    def __init__(self, *, method: Method, args: DistillationArguments, **kwargs: Any) -> None:
+    def __init__(
+        self, *, method: Method, args: DistillationArguments, teacher: TextTeacher | None = None, **kwargs: Any
+    ) -> None:
         model = kwargs["model"]
         _freeze(model, args.freeze)
         args.remove_unused_columns = False
         args.label_names = []
         super().__init__(args=args, **kwargs)
         self.method = method.to(args.device)
+        self.teacher = None if teacher is None else teacher.to(args.device)
         self.model_accepts_loss_kwargs = False  # parts are batch means: the Trainer divides by accumulation steps
-        self._parts: dict[str, float] = defaultdict(float)
-        self._counts: dict[str, int] = defaultdict(int)
 
     def compute_loss(
         self,
@@ -73,41 +89,92 @@ class DistillationTrainer(Trainer):
         """Forward the student once and return the sum of the method's parts.
 
         Raises:
-            FloatingPointError: a part is NaN or infinite; its name and value are in the message.
+            TrainingError: a part is NaN or infinite; its name and value are in the message.
         """
-        wanted = {name: inputs[name] for name in self.method.student_inputs if inputs.get(name) is not None}
-        outputs = model(**wanted, **self.method.student_options)
+        if self.teacher is not None:
+            inputs |= self.teacher(inputs)
+        inputs = self.method.prepare(self.accelerator.unwrap_model(model), inputs)
+        outputs = model(**self.method.wanted(inputs), **self.method.student_options)
         parts = self.method(outputs, inputs)
+        self._note(parts)
+        loss = torch.stack(list(parts.values())).sum()
+        return (loss, outputs) if return_outputs else loss
+
+    def _note(self, parts: dict[str, torch.Tensor]) -> None:
+        """Check the parts of a batch and add them to what the next log shows."""
         for name, value in parts.items():
             if not torch.isfinite(value):
-                raise FloatingPointError(
+                raise TrainingError(
                     f"The loss part {name!r} became {value.item()} at step {self.state.global_step}. "
                     "Lower the learning rate, check the teacher's outputs, or train in fp32 (bf16: false)."
                 )
             self._parts[name] += float(value.detach())
             self._counts[name] += 1
-        loss = torch.stack(list(parts.values())).sum()
-        return (loss, outputs) if return_outputs else loss
 
-    def training_step(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One step; the temperature is clipped before it, as CLIP does."""
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One batch; the temperature is clipped before it, as CLIP does."""
+        self._clip_temperature()
+        if self.args.cached_contrastive_chunk:
+            return self._chunked_step(model, inputs)
+        return super().training_step(model, inputs, *args, **kwargs)
+
+    def _chunked_step(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        """One batch whose contrast is whole and whose backward pass is not."""
+        self._batches_trained += 1
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        if self.teacher is not None:
+            inputs |= self.teacher(inputs)
+        scale = 1.0 / self.current_gradient_accumulation_steps
+        with self.compute_loss_context_manager():
+            parts = chunked_backward(
+                model,
+                self.method,
+                inputs,
+                self.args.cached_contrastive_chunk,
+                backward=self.accelerator.backward,
+                scale=scale,
+                no_sync=functools.partial(self.accelerator.no_sync, model=model),
+            )
+        self._note(parts)
+        return torch.stack(list(parts.values())).sum() * scale
+
+    def _clip_temperature(self) -> None:
+        """Keep 1 / temperature below its bound.
+
+        Raises:
+            TrainingError: the temperature is no number, or so high that the contrast teaches nothing.
+        """
         scale = self._logit_scale()
-        if scale is not None:
-            with torch.no_grad():
-                scale.clamp_(max=float(torch.tensor(self.args.max_logit_scale).log()))
-        return super().training_step(model, *args, **kwargs)
+        if scale is None:
+            return
+        with torch.no_grad():
+            value = float(scale.clamp_(max=float(torch.tensor(self.args.max_logit_scale).log())))
+        if not value >= math.log(self.args.min_logit_scale):  # NaN too
+            raise TrainingError(
+                f"The temperature rose to {math.exp(-value):.3g} at step {self.state.global_step}: every "
+                "candidate now looks alike and the contrast teaches nothing. Lower the learning rate, or hold the "
+                "temperature with `freeze: [vlkd.logit_scale]` (a student) or `freeze: [logit_scale]` (a teacher)."
+            )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the mean of each part since the last log, and the temperature."""
+        """Add the mean of each part since the last log, over all processes, and the temperature."""
         if "loss" in logs and self._parts:
-            for name, total in self._parts.items():
-                logs[f"loss/{name}"] = total / self._counts[name]  # batches of one task lack the other tasks' parts
+            logs |= {f"loss/{name}": value for name, value in self._mean_parts().items()}
             scale = self._logit_scale()
             if scale is not None and scale.requires_grad:
                 logs["temperature"] = float((-scale.detach()).exp())
             self._parts.clear()
             self._counts.clear()
         super().log(logs, *args, **kwargs)
+
+    def _mean_parts(self) -> dict[str, float]:
+        """Batches of one task lack the other tasks' parts, so each part has its own count."""
+        names = sorted(self._parts) if self.args.world_size > 1 else list(self._parts)
+        table = torch.tensor([[self._parts[name], self._counts[name]] for name in names], dtype=torch.float64)
+        if self.args.world_size > 1:
+            table = self.accelerator.reduce(table.to(self.args.device), "sum").cpu()
+        return {name: total / count for name, (total, count) in zip(names, table.tolist(), strict=True)}
 
     def _logit_scale(self) -> torch.Tensor | None:
         model = self.accelerator.unwrap_model(self.model)
@@ -146,19 +213,6 @@ class DistillationTrainer(Trainer):
     def _multiplier(self, name: str) -> float:
         matches = [prefix for prefix in self.args.lr_multipliers if name.startswith(prefix)]
         return self.args.lr_multipliers[max(matches, key=len)] if matches else 1.0
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        super()._save_checkpoint(*args, **kwargs)
-        state = self.method.state_dict()
-        folder = Path(self._get_output_dir(trial=None)) / f"checkpoint-{self.state.global_step}"
-        if state and self.args.should_save and folder.exists():
-            save_file({name: value.contiguous() for name, value in state.items()}, folder / _METHOD_STATE)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
-        file = Path(resume_from_checkpoint) / _METHOD_STATE
-        if file.exists():
-            self.method.load_state_dict(load_file(file))
 
 
 def _freeze(model: nn.Module, prefixes: list[str]) -> None:

@@ -25,6 +25,8 @@ class Step:
     """Files and folders that it writes, all inside the work folder."""
     stdout: Path | None = None
     """Where what it prints goes; None for the terminal."""
+    resumes: bool = False
+    """Whether the verb takes ``--resume`` and goes on inside an interrupted run."""
 
     @property
     def line(self) -> str:
@@ -48,23 +50,27 @@ def plan(folder: Path) -> list[Step]:
     sizes = "--train 4000 --validation 200 --test 500 --compositional 250 --size 160 --seed 0".split()
     splits = "--split test --split test_compositional --tasks retrieval,caption,vqa".split()
     golden: list[str | Path] = ["--golden", data, "--golden-split", "validation"]
+
+    def training(name: str, title: str, line: list[str | Path], needs: str, output: Path) -> Step:
+        return replace(step(name, title, line, needs, output), resumes=True)
+
     return [
         step("data", "Make the pictures, captions and questions", ["scenes", data, *sizes], "", data),
-        step(
+        training(
             "teacher",
             "Align two pretrained encoders into a CLIP-style teacher",
             ["align", "--recipe", "align-scenes", "--data", data, "--output", teacher],
             "data",
             teacher,
         ),
-        step(
+        training(
             "distil",
             "Distil the teacher into a student",
             ["distill", "vlkd-scenes", "--data", data, "--teacher", teacher, "--output", distilled],
             "data teacher",
             distilled,
         ),
-        step(
+        training(
             "finetune",
             "Fine-tune the student for captions and questions",
             ["finetune", "vlkd-scenes-finetune", "--data", data, "--model", distilled, "--output", student],

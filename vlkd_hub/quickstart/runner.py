@@ -34,7 +34,8 @@ class Runner:
     """Runs steps in one work folder.
 
     A step is skipped when its marker says that the same command line, of the same version of this package, already
-    ran on the output of the same runs of the steps it needs, and its own output is still there.
+    ran on the output of the same runs of the steps it needs, and its own output is still there. A training step that
+    was interrupted goes on inside, from its last checkpoint.
 
     Args:
         folder: the work folder; made if absent.
@@ -67,14 +68,18 @@ class Runner:
         """
         key = self._key(step)
         done = self._marker(step.name)
-        if done.get("key") == key and all(path.exists() for path in step.outputs):
+        ended = done.get("key") == key and "ended" in done
+        if ended and all(path.exists() for path in step.outputs):
             self.console.print(f"already done ({done['seconds']:.0f} s)", style="dim")
             return float(done["seconds"])
-        self._marker_path(step.name).unlink(missing_ok=True)
-        for path in step.outputs:
-            _remove(path)
+        resume = step.resumes and not ended and done.get("key") == key
+        if not resume:
+            self._marker_path(step.name).unlink(missing_ok=True)
+            for path in step.outputs:
+                _remove(path)
+            self._write_marker(step.name, {"key": key})
         start = time.monotonic()
-        code = self._child(step)
+        code = self._child(step, ("--resume",) if resume else ())
         seconds = time.monotonic() - start
         absent = [str(path) for path in step.outputs if not path.exists()]
         if code == 0 and absent:
@@ -88,7 +93,7 @@ class Runner:
             )
             raise typer.Exit(code)
         marker = {"key": key, "command": step.line, "version": __version__, "seconds": seconds, "ended": time.time()}
-        self._marker_path(step.name).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+        self._write_marker(step.name, marker)
         return seconds
 
     def forget(self, steps: list[Step]) -> None:
@@ -98,14 +103,15 @@ class Runner:
             for path in step.outputs:
                 _remove(path)
 
-    def _child(self, step: Step) -> int:
-        self.console.print(f"$ {step.line}", style="bold", markup=False, highlight=False, soft_wrap=True)
+    def _child(self, step: Step, extra: tuple[str, ...]) -> int:
+        line = " ".join([step.line, *extra])
+        self.console.print(f"$ {line}", style="bold", markup=False, highlight=False, soft_wrap=True)
         # Everything the quickstart needs is in the packages; without this a slow network could hold it up.
         environment = {"GLIBC_TUNABLES": _KEEP_MEMORY, **os.environ, "HF_HUB_OFFLINE": "1"}
         environment["TOKENIZERS_PARALLELISM"] = "false"
         with contextlib.ExitStack() as stack:
             out = stack.enter_context(step.stdout.open("wb")) if step.stdout else None
-            command = [sys.executable, "-m", "vlkd_hub.cli", *step.args]
+            command = [sys.executable, "-m", "vlkd_hub.cli", *step.args, *extra]
             child = stack.enter_context(subprocess.Popen(command, env=environment, stdout=out))
             try:
                 return child.wait()
@@ -122,6 +128,9 @@ class Runner:
 
     def _marker_path(self, name: str) -> Path:
         return self.folder / MARKERS / f"{name}.json"
+
+    def _write_marker(self, name: str, marker: dict[str, object]) -> None:
+        self._marker_path(name).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
     def _marker(self, name: str) -> dict[str, float | str]:
         try:

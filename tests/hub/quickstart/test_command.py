@@ -29,7 +29,7 @@ def ran(monkeypatch) -> list[str]:
     """Replace children and the student; gives the names of the steps that ran."""
     names: list[str] = []
 
-    def child(self: Runner, step: Step) -> int:
+    def child(self: Runner, step: Step, extra: tuple[str, ...]) -> int:
         names.append(step.name)
         for path in step.outputs:
             path.write_text(json.dumps(REPORTS.get(path.stem, {}))) if path.suffix else path.mkdir()

@@ -20,7 +20,7 @@ def made(tmp_path: Path, monkeypatch) -> list[str]:
     """Replace the child process by one that writes the step's outputs; gives the names of the steps that ran."""
     ran: list[str] = []
 
-    def child(self: Runner, step: Step) -> int:
+    def child(self: Runner, step: Step, extra: tuple[str, ...]) -> int:
         ran.append(step.name)
         for path in step.outputs:
             assert not path.exists(), "the runner clears old output first"
@@ -98,7 +98,9 @@ def test_a_failed_step_stops_with_its_code_and_is_not_done(
     folder = tmp_path / "work"
     plan = steps(folder)
     good = Runner._child
-    monkeypatch.setattr(Runner, "_child", lambda self, step: 7 if step.name == "model" else good(self, step))
+    monkeypatch.setattr(
+        Runner, "_child", lambda self, step, extra: 7 if step.name == "model" else good(self, step, extra)
+    )
     runner = Runner(folder, Console(width=300))
     runner.run(plan[0])
     with pytest.raises(typer.Exit) as stopped:
@@ -111,9 +113,32 @@ def test_a_failed_step_stops_with_its_code_and_is_not_done(
     assert made == ["model", "report"]
 
 
+def test_an_interrupted_training_step_goes_on_inside(tmp_path: Path, monkeypatch) -> None:
+    """Its half-made output is kept and the verb is told to resume; a changed command starts over."""
+    folder, calls = tmp_path / "work", []
+
+    def dies(self: Runner, step: Step, extra: tuple[str, ...]) -> int:
+        left = step.outputs[0] / "checkpoint"
+        calls.append((extra, left.exists()))
+        left.mkdir(parents=True, exist_ok=True)
+        return 0 if len(calls) == 4 else 130
+
+    def train(seed: str) -> Step:
+        args = ("train", "--seed", seed)
+        return Step(name="train", title="", args=args, needs=(), outputs=(folder / "out",), resumes=True)
+
+    monkeypatch.setattr(Runner, "_child", dies)
+    for seed in ("0", "0", "1"):
+        with pytest.raises(typer.Exit):
+            run(folder, [train(seed)])
+    run(folder, [train("1")])
+    run(folder, [train("1")])
+    assert calls == [((), False), (("--resume",), True), ((), False), (("--resume",), True)]
+
+
 def test_a_step_that_wrote_nothing_is_a_failure(tmp_path: Path, monkeypatch, capsys) -> None:
     """Exit code 0 with no output would fail one step later, where nobody knows why."""
-    monkeypatch.setattr(Runner, "_child", lambda self, step: 0)
+    monkeypatch.setattr(Runner, "_child", lambda self, step, extra: 0)
     folder = tmp_path / "work"
     with pytest.raises(typer.Exit) as stopped:
         Runner(folder, Console(width=300)).run(steps(folder)[0])

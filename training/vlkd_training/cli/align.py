@@ -7,30 +7,16 @@ from typing import Annotated
 import typer
 
 from vlkd_training.align import run_align
-from vlkd_training.cli.options import (
-    CacheOption,
-    DataOption,
-    LimitOption,
-    OutputOption,
-    SeedOption,
-    SetOption,
-    SplitOption,
-    overrides,
-)
+from vlkd_training.cli.options import RunOptions, with_run_options
 
 __all__ = ["align"]
 
 
+@with_run_options
 def align(
-    data: DataOption,
-    output: OutputOption,
+    options: RunOptions,
     recipe: Annotated[str, typer.Option(help="Recipe by name or path.")] = "align-scenes",
-    split: SplitOption = "train",
-    limit: LimitOption = None,
-    cache: CacheOption = None,
-    seed: SeedOption = 0,
-    set_: SetOption = None,
 ) -> None:
     """Align two unimodal encoders into a CLIP-style teacher."""
-    run_align(recipe, data, output, split=split, limit=limit, cache=cache, seed=seed, overrides=overrides(set_))
-    typer.echo(f"Teacher saved to {output}")
+    run_align(recipe, options.data, options.output, **options.keywords())
+    typer.echo(f"Teacher saved to {options.output}")

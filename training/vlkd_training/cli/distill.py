@@ -6,44 +6,19 @@ from typing import Annotated
 
 import typer
 
-from vlkd_training.cli.options import (
-    CacheOption,
-    DataOption,
-    LimitOption,
-    OutputOption,
-    SeedOption,
-    SetOption,
-    SplitOption,
-    overrides,
-)
+from vlkd_training.cli.options import RunOptions, with_run_options
 from vlkd_training.distill import run_distill
 
 __all__ = ["distill"]
 
 
+@with_run_options
 def distill(
     recipe: Annotated[str, typer.Argument(help="Recipe by name or path, for example vlkd-scenes.")],
-    data: DataOption,
     teacher: Annotated[str, typer.Option(help="Aligned teacher or CLIP: folder or Hub id.")],
-    output: OutputOption,
-    split: SplitOption = "train",
-    limit: LimitOption = None,
-    cache: CacheOption = None,
-    seed: SeedOption = 0,
+    options: RunOptions,
     save_initial: Annotated[bool, typer.Option(help="Also save the student before training.")] = False,
-    set_: SetOption = None,
 ) -> None:
     """Distil a student from a teacher."""
-    run_distill(
-        recipe,
-        data,
-        teacher,
-        output,
-        split=split,
-        limit=limit,
-        cache=cache,
-        seed=seed,
-        overrides=overrides(set_),
-        save_initial=save_initial,
-    )
-    typer.echo(f"Student saved to {output}")
+    run_distill(recipe, options.data, teacher, options.output, save_initial=save_initial, **options.keywords())
+    typer.echo(f"Student saved to {options.output}")

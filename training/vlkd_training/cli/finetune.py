@@ -6,34 +6,18 @@ from typing import Annotated
 
 import typer
 
-from vlkd_training.cli.options import (
-    CacheOption,
-    DataOption,
-    LimitOption,
-    OutputOption,
-    SeedOption,
-    SetOption,
-    SplitOption,
-    overrides,
-)
+from vlkd_training.cli.options import RunOptions, with_run_options
 from vlkd_training.finetune import run_finetune
 
 __all__ = ["finetune"]
 
 
+@with_run_options
 def finetune(
     recipe: Annotated[str, typer.Argument(help="Recipe by name or path, for example vlkd-scenes-finetune.")],
-    data: DataOption,
     model: Annotated[str, typer.Option(help="Distilled student: folder or Hub id.")],
-    output: OutputOption,
-    split: SplitOption = "train",
-    limit: LimitOption = None,
-    cache: CacheOption = None,
-    seed: SeedOption = 0,
-    set_: SetOption = None,
+    options: RunOptions,
 ) -> None:
     """Fine-tune a student for captions and questions."""
-    run_finetune(
-        recipe, data, model, output, split=split, limit=limit, cache=cache, seed=seed, overrides=overrides(set_)
-    )
-    typer.echo(f"Student saved to {output}")
+    run_finetune(recipe, options.data, model, options.output, **options.keywords())
+    typer.echo(f"Student saved to {options.output}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .gather import mean_count
+
 __all__ = ["ICTILoss"]
 
 
@@ -50,4 +52,4 @@ class ICTILoss(nn.Module):
         total = nn.functional.cross_entropy(
             logits.float(), labels[wanted], reduction="sum", label_smoothing=self.label_smoothing
         )
-        return total / (count if self.per_token else labels.shape[0])
+        return total / (mean_count(count, labels.device) if self.per_token else labels.shape[0])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .gather import gather_rows, rank_and_world
+
 __all__ = ["ITCLLoss"]
 
 
@@ -14,6 +16,9 @@ class ITCLLoss(nn.Module):
     L_i2t = -1/B sum_k log exp(v_k . e_k / tau) / sum_j exp(v_k . e_j / tau), L_t2i likewise over pictures, and
     L_ITCL = (L_i2t + L_t2i) / 2. Candidates that describe the same picture as the positive are left out of the
     denominator when ``image_ids`` are given, since a batch may hold two captions of one picture.
+
+    Under distributed training the candidates are those of every process, gathered with gradient, and each process
+    scores its own rows; the mean over processes is the loss of the whole batch.
 
     Args:
         label_smoothing: share of the target spread over the candidates; 0 is the paper's loss.
@@ -52,24 +57,34 @@ class ITCLLoss(nn.Module):
                 "both must be (batch, dim), row k of one belonging to row k of the other."
             )
         batch = image_embeds.shape[0]
-        if batch < 2:
+        rank, world = rank_and_world()
+        if batch * world < 2:
             raise ValueError(
                 f"A contrastive loss needs at least 2 pairs in a batch, got {batch}: its softmax over one candidate "
                 "is always 1 and trains nothing. Raise the batch size or set dataloader_drop_last."
             )
-        logits = logit_scale.float() * image_embeds.float() @ text_embeds.float().t()  # (B, B)
+        scale, images, texts = logit_scale.float(), image_embeds.float(), text_embeds.float()
+        if world == 1:
+            logits = scale * images @ texts.t()  # (B, B)
+            to_text, to_image = logits, logits.t()
+            every_id = image_ids
+        else:
+            to_text = scale * images @ gather_rows(texts).t()  # (B, world B)
+            to_image = scale * texts @ gather_rows(images).t()
+            every_id = None if image_ids is None else gather_rows(image_ids)
+        positive = torch.arange(rank * batch, (rank + 1) * batch, device=images.device)
         if image_ids is not None:
-            same = image_ids.unsqueeze(0) == image_ids.unsqueeze(1)
-            same.fill_diagonal_(False)
-            logits = logits.masked_fill(same, float("-inf"))
-        return (self._one_way(logits) + self._one_way(logits.t())) / 2
+            same = image_ids.unsqueeze(1) == every_id.unsqueeze(0)
+            same[torch.arange(batch), positive] = False
+            to_text, to_image = (way.masked_fill(same, float("-inf")) for way in (to_text, to_image))
+        return (self._one_way(to_text, positive) + self._one_way(to_image, positive)) / 2
 
-    def _one_way(self, logits: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of the diagonal; the smoothed share goes to the candidates that were not left out."""
+    def _one_way(self, logits: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the positives; the smoothed share goes to the candidates that were not left out."""
         log_probabilities = logits.log_softmax(dim=-1)
-        positive = -log_probabilities.diagonal().mean()
+        chosen = -log_probabilities.gather(1, positive.unsqueeze(1)).mean()
         if self.label_smoothing == 0:
-            return positive
+            return chosen
         left_out = logits == float("-inf")
         uniform = -log_probabilities.masked_fill(left_out, 0.0).sum(dim=-1) / (~left_out).sum(dim=-1)
-        return (1 - self.label_smoothing) * positive + self.label_smoothing * uniform.mean()
+        return (1 - self.label_smoothing) * chosen + self.label_smoothing * uniform.mean()

@@ -23,6 +23,26 @@ class Method(nn.Module):
     student_options: dict[str, Any] = {}
     """Fixed keyword arguments of the student's ``forward``."""
 
+    contrast_outputs: tuple[str, ...] = ()
+    """Outputs of the student that compare rows of a batch with each other (embeddings, a temperature); none for a
+    loss that is a mean over rows. Needed for ``cached_contrastive_chunk``."""
+
+    def wanted(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return the student's part of a batch."""
+        return {name: batch[name] for name in self.student_inputs if batch.get(name) is not None}
+
+    def prepare(self, model: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        """Complete a batch with what only the student itself can give, for example texts it writes; no gradient."""
+        return batch
+
+    def contrast_parts(self, outputs: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """The parts that need every row of the batch at once, from ``contrast_outputs`` alone."""
+        return {}
+
+    def row_parts(self, outputs: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """The parts that are means over the rows of a batch."""
+        return {}
+
     def forward(self, outputs: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the parts of the loss, already weighted; the trainer sums and logs them.
 
@@ -31,3 +51,14 @@ class Method(nn.Module):
             batch: the whole batch, teacher outputs included.
         """
         raise NotImplementedError(f"{type(self).__name__} must say which tensors go to which loss.")
+
+    def checkpoint_state(self) -> dict[str, torch.Tensor]:
+        """Return what a resumed run needs of the method: its parameters and buffers, unless a subclass says more.
+
+        Every process saves its own, since queues differ between processes.
+        """
+        return self.state_dict()
+
+    def load_checkpoint_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back what :meth:`checkpoint_state` returned; a method whose tensors change shape overrides both."""
+        self.load_state_dict(state)

@@ -38,6 +38,7 @@ class VLKDMethod(Method):
 
     student_inputs = _STUDENT_INPUTS
     student_options = {"labelled_logits_only": True}
+    contrast_outputs = ("image_embeds", "text_embeds", "logit_scale")
 
     def __init__(self, gamma: float = 1e3, itcl_weight: float = 1.0, icti_weight: float = 1.0) -> None:
         super().__init__()
@@ -46,13 +47,22 @@ class VLKDMethod(Method):
 
     def forward(self, outputs: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the weighted parts ``ttdm``, ``itcl`` and ``icti``; a part with weight 0 is left out."""
+        parts = self.row_parts(outputs, batch) | self.contrast_parts(outputs, batch)
+        return {name: parts[name] for name in ("ttdm", "itcl", "icti") if name in parts}
+
+    def contrast_parts(self, outputs: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """ITCL: each picture against every text."""
+        if not self.itcl_weight:
+            return {}
+        ids = batch.get("image_ids")
+        loss = self.itcl(outputs.image_embeds, outputs.text_embeds, outputs.logit_scale, ids)
+        return {"itcl": self.itcl_weight * loss}
+
+    def row_parts(self, outputs: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """TTDM and ICTI, means over texts."""
         parts = {}
         if self.gamma:
             parts["ttdm"] = self.gamma * self.ttdm(outputs.text_embeds, batch["teacher_text_embeds"])
-        if self.itcl_weight:
-            parts["itcl"] = self.itcl_weight * self.itcl(
-                outputs.image_embeds, outputs.text_embeds, outputs.logit_scale, batch.get("image_ids")
-            )
         if self.icti_weight:
             parts["icti"] = self.icti_weight * self.icti(outputs.logits, batch["labels"])
         return parts

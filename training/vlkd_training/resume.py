@@ -1,0 +1,189 @@
+"""A Trainer whose interrupted run goes on exactly where it stopped."""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.data import IterableDataset, get_worker_info
+from transformers import Trainer
+from transformers.trainer_utils import rotate_checkpoints
+
+from vlkd_hub.errors import TrainingError
+
+from .checkpoints import STAGING, commit
+from .methods import Method
+
+__all__ = ["ResumableTrainer"]
+
+
+class _Recorded:
+    """A collator that remembers the random numbers' state before each of its last batches.
+
+    The data loader fetches a batch ahead of the one in training. What that batch draws (masks, views) was drawn
+    before the checkpoint, so a resumed run must draw it from the state of that moment. In a worker process the rows
+    themselves are the seed.
+    """
+
+    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
+        self.collate = collate
+        self.states: deque[torch.Tensor] = deque(maxlen=16)
+        self.replay: list[torch.Tensor] = []
+        self.calls = 0
+
+    def __call__(self, rows: Sequence[Any]) -> Any:
+        if get_worker_info() is not None:
+            if all(isinstance(row, int) for row in rows):  # a worker's own numbers depend on when it started
+                torch.manual_seed(zlib.crc32(repr(rows).encode()))
+            return self.collate(rows)
+        if self.replay:
+            torch.set_rng_state(self.replay.pop(0))
+        self.states.append(torch.get_rng_state())
+        self.calls += 1
+        return self.collate(rows)
+
+
+class ResumableTrainer(Trainer):
+    """Adds to ``transformers.Trainer`` what an exact resume needs, and saves atomically.
+
+    Beside weights, optimizer, schedule and random numbers, a checkpoint holds the method's state, the random numbers
+    of batches that were fetched ahead, and the loss sums since the last log, so that even the logged losses of a
+    resumed run are those of an unbroken one. It is written in a folder of its own and renamed when it is whole.
+    """
+
+    method: Method
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._recorded = _Recorded(self.data_collator)
+        self._batches_trained = 0
+        self._ahead = 0
+        self._staging: Path | None = None
+        self._pending_rng: str | None = None
+        self._parts: dict[str, float] = defaultdict(float)
+        self._counts: dict[str, int] = defaultdict(int)
+        if isinstance(self.train_dataset, IterableDataset):
+            self.args.ignore_data_skip = True  # a stream finds its own place
+
+    def training_step(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self._batches_trained += 1
+        return super().training_step(model, *args, **kwargs)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any = None) -> None:
+        """Write a checkpoint aside and rename it; older ones are deleted only after that."""
+        output = Path(self._get_output_dir(trial))
+        name = f"checkpoint-{self.state.global_step}"
+        staging = output / STAGING
+        if self.args.should_save:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+        self.accelerator.wait_for_everyone()
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        self._staging = staging
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._staging, self.args.save_total_limit = None, limit
+        self._save_position(staging / name)
+        if self.state.best_model_checkpoint == str(staging / name):
+            self.state.best_model_checkpoint = str(output / name)
+            if self.args.should_save:
+                self.state.save_to_json(str(staging / name / "trainer_state.json"))
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            commit(staging / name, output / name)
+            shutil.rmtree(staging, ignore_errors=True)
+            rotate_checkpoints(str(output), limit, self.state.best_model_checkpoint, use_mtime=True)
+        self.accelerator.wait_for_everyone()
+
+    def _save_position(self, folder: Path) -> None:
+        """Write this process's method state, states of batches fetched ahead, and loss sums."""
+        ahead = self._recorded.calls - self._batches_trained
+        position = {
+            "rng": torch.get_rng_state(),
+            "loss_sum": torch.as_tensor(self._tr_loss).detach().cpu().double().reshape(()),
+            "last_logged": torch.tensor(self._globalstep_last_logged),
+        }
+        if ahead > 0:
+            position["ahead"] = torch.stack(list(self._recorded.states)[-ahead:])
+        position |= {f"part/{name}": torch.tensor(value, dtype=torch.float64) for name, value in self._parts.items()}
+        position |= {f"count/{name}": torch.tensor(value) for name, value in self._counts.items()}
+        save_file(position, folder / self._own("position"))
+        state = self.method.checkpoint_state()
+        if state:
+            save_file({name: value.contiguous() for name, value in state.items()}, folder / self._own("method_state"))
+
+    def _own(self, name: str) -> str:
+        """File name of what each process keeps for itself."""
+        return f"{name}_{self.args.process_index}.safetensors"
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
+        folder = Path(resume_from_checkpoint)
+        file = folder / self._own("method_state")
+        if self.method.checkpoint_state():
+            if not file.exists():
+                raise TrainingError(
+                    f"{folder} holds no state of the method {type(self.method).__name__} for process "
+                    f"{self.args.process_index}: it was saved by another method or another number of processes. "
+                    "Resume with the same ones, or start over without --resume."
+                )
+            self.method.load_checkpoint_state(load_file(file, device=str(self.args.device)))
+        position = folder / self._own("position")
+        if position.exists() and not isinstance(self.train_dataset, IterableDataset):
+            states = load_file(position)
+            ahead = states.get("ahead")
+            self._ahead = 0 if ahead is None else len(ahead)
+            if ahead is not None:
+                self._recorded.replay = [*ahead, states["rng"]]
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Called once the first batches of a resumed run are there, or before them at the start of an epoch."""
+        collated = self._recorded.calls
+        self._recorded.replay.clear()  # an epoch that ends here fetches no batch ahead
+        if collated == 0 and isinstance(self.train_dataset, IterableDataset):
+            self._pending_rng = checkpoint
+        state = torch.get_rng_state()
+        super()._load_rng_state(checkpoint)
+        if collated > self._ahead:  # a batch was drawn after the checkpoint's moment, as it was in the unbroken run
+            torch.set_rng_state(state)
+        if checkpoint is not None:
+            self._load_sums(Path(checkpoint) / self._own("position"))
+
+    def _load_sums(self, position: Path) -> None:
+        if not position.exists():
+            return
+        values = load_file(position)
+        self._tr_loss = values["loss_sum"].to(self._tr_loss)
+        self._globalstep_last_logged = int(values["last_logged"])
+        for name, value in values.items():
+            kind, _, part = name.partition("/")
+            if kind == "part":
+                self._parts[part] = float(value)
+            if kind == "count":
+                self._counts[part] = int(value)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        batches = super().get_batch_samples(*args, **kwargs)
+        if self._pending_rng is not None:  # starting a stream's loader drew a number; the step must not see that
+            super()._load_rng_state(self._pending_rng)
+            self._pending_rng = None
+        return batches
+
+    def get_train_dataloader(self) -> Any:
+        """The Trainer's own, with the collator recorded."""
+        plain, self.data_collator = self.data_collator, self._recorded
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = plain

@@ -14,6 +14,8 @@ __all__ = ["Admission"]
 class Admission:
     """Counts items, not requests, and never makes anyone wait: there is room, or there is not.
 
+    A request of more items than the limit is admitted when nothing else is: it would never be otherwise.
+
     Used from the event loop only, so it needs no lock.
 
     Args:
@@ -38,16 +40,20 @@ class Admission:
         Raises:
             OverloadedError: no room; the client should retry later.
         """
-        if self._inflight + items > self._limit:
-            self._metrics.rejected.labels(reason="overloaded").inc()
-            raise OverloadedError(
-                f"The server is busy with {self._inflight} items of at most {self._limit}; retry shortly."
-            )
+        self.require_room(items)
         self._change(items)
         try:
             yield
         finally:
             self._change(-items)
+
+    def require_room(self, items: int = 1) -> None:
+        """Raise :class:`OverloadedError` unless ``items`` fit; the middleware asks before it reads a body."""
+        if self._inflight and self._inflight + items > self._limit:
+            self._metrics.rejected.labels(reason="overloaded").inc()
+            raise OverloadedError(
+                f"The server is busy with {self._inflight} items of at most {self._limit}; retry shortly."
+            )
 
     def _change(self, items: int) -> None:
         self._inflight += items

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from vlkd_hub._version import __version__
+from vlkd_serving.disconnect import DisconnectMiddleware
 from vlkd_serving.engine import Engine
 from vlkd_serving.handlers import add_handlers
 from vlkd_serving.middleware import RequestMiddleware
 from vlkd_serving.routes import ROUTERS
+from vlkd_serving.security.access import AccessMiddleware
+from vlkd_serving.security.keys import KeyRing
+from vlkd_serving.security.rate_limit import RateLimiter
 from vlkd_serving.settings import ServerSettings
 
 __all__ = ["create_app"]
@@ -35,11 +41,31 @@ def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
         finally:
             await engine.stop()
 
-    app = FastAPI(title="vlkd", description=_DESCRIPTION, version=__version__, lifespan=lifespan)
+    app = FastAPI(
+        title="vlkd", description=_DESCRIPTION, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.state.started = int(time.time())
     app.state.engine = engine
     app.state.settings = settings
-    app.add_middleware(RequestMiddleware, metrics=engine.metrics, max_body_bytes=settings.max_body_bytes)
+    _add_middleware(app, settings, engine)
     add_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
     return app
+
+
+def _add_middleware(app: FastAPI, settings: ServerSettings, engine: Engine) -> None:
+    """From the inside out: who may come, browsers' preflights, ids and limits, clients that go away."""
+    keys = KeyRing.load(settings.keys_file) if settings.keys_file is not None else None
+    limiter = RateLimiter(settings.rate_per_s, settings.rate_burst)
+    app.add_middleware(AccessMiddleware, engine=engine, keys=keys, limiter=limiter)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Priority", "X-Request-Id", "X-Timeout-Ms"],
+            expose_headers=["Retry-After", "X-Request-Id"],
+        )
+    app.add_middleware(DisconnectMiddleware)
+    app.add_middleware(RequestMiddleware, metrics=engine.metrics, max_body_bytes=settings.max_body_bytes)

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError
 from vlkd_serving.metrics import Metrics
+from vlkd_serving.slots import Slots
 
 __all__ = ["BatchFunction", "DynamicBatcher"]
 
@@ -26,6 +27,8 @@ class _Entry(Generic[Item, Result]):
     item: Item
     key: Hashable
     deadline: float  # on the event loop's clock, seconds
+    priority: int
+    length: int
     future: asyncio.Future[Result]
     arrived: float = field(default_factory=time.perf_counter)
 
@@ -34,7 +37,8 @@ class DynamicBatcher(Generic[Item, Result]):
     """Collects items for one model part and runs them in batches on a thread.
 
     An idle part starts on the first item at once. It waits for company only while :meth:`expect` says that more items
-    are on their way, and at most ``max_delay_s``. While a batch runs, what arrives gathers for the next one.
+    are on their way, and at most ``max_delay_s``. While a batch runs, what arrives gathers for the next one. A batch
+    starts from the oldest item of the highest priority and takes those of nearest length, so that little is padding.
 
     Args:
         part: name of the model part, for metrics and errors.
@@ -53,7 +57,7 @@ class DynamicBatcher(Generic[Item, Result]):
         run: BatchFunction[Item, Result],
         *,
         executor: Executor,
-        slots: asyncio.Semaphore,
+        slots: Slots,
         max_batch: int,
         max_delay_s: float,
         max_queue: int,
@@ -102,13 +106,17 @@ class DynamicBatcher(Generic[Item, Result]):
             self._expected -= items
             self._changed.set()
 
-    async def submit(self, item: Item, deadline: float, key: Hashable = None) -> Result:
+    async def submit(
+        self, item: Item, deadline: float, key: Hashable = None, *, priority: int = 0, length: int = 0
+    ) -> Result:
         """Run one item with whoever else is there.
 
         Args:
             item: what ``run`` takes.
             deadline: on the event loop's clock; an item that waits past it never enters a batch.
             key: options; items with different ones never share a batch.
+            priority: higher ones go first; equal ones in order of arrival.
+            length: for example in tokens; a batch holds items of similar length.
 
         Raises:
             OverloadedError: too many items wait.
@@ -120,7 +128,9 @@ class DynamicBatcher(Generic[Item, Result]):
         if len(self._queue) >= self._max_queue:
             self._metrics.rejected.labels(reason="queue_full").inc()
             raise OverloadedError(f"{self._max_queue} items already wait; retry shortly.")
-        entry: _Entry[Item, Result] = _Entry(item, key, deadline, asyncio.get_running_loop().create_future())
+        entry: _Entry[Item, Result] = _Entry(
+            item, key, deadline, priority, length, asyncio.get_running_loop().create_future()
+        )
         self._queue.append(entry)
         self._depth()
         self._changed.set()
@@ -156,18 +166,19 @@ class DynamicBatcher(Generic[Item, Result]):
                 return
 
     def _take(self) -> list[_Entry[Item, Result]]:
-        """The oldest live item and the others of its key, up to ``max_batch``; the dead ones are dropped."""
+        """The first live item and those of its key nearest to it in length; the dead ones are dropped."""
         now = asyncio.get_running_loop().time()
-        batch: list[_Entry[Item, Result]] = []
-        rest: deque[_Entry[Item, Result]] = deque()
-        for entry in self._queue:
-            if entry.future.done() or entry.deadline <= now:
-                continue
-            if len(batch) < self._max_batch and (not batch or entry.key == batch[0].key):
-                batch.append(entry)
-            else:
-                rest.append(entry)
-        self._queue = rest
+        live = [entry for entry in self._queue if not entry.future.done() and entry.deadline > now]
+        if not live:
+            self._queue.clear()
+            self._depth()
+            return []
+        first = min(live, key=lambda entry: -entry.priority)  # min keeps the earliest of equal ones
+        same = [entry for entry in live if entry.key == first.key]
+        same.sort(key=lambda entry: (entry is not first, -entry.priority, abs(entry.length - first.length)))
+        batch = same[: self._max_batch]
+        chosen = set(map(id, batch))
+        self._queue = deque(entry for entry in live if id(entry) not in chosen)
         self._depth()
         return batch
 

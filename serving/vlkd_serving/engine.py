@@ -4,99 +4,96 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from vlkd_serving.admission import Admission
-from vlkd_serving.batching import BatchFunction, DynamicBatcher
-from vlkd_serving.errors import DeadlineError, OverloadedError, ServingError, UnavailableError
-from vlkd_serving.images import PictureLimits, load_picture
+from vlkd_serving.canary import check_model
+from vlkd_serving.context import current
+from vlkd_serving.errors import ServingError, UnavailableError
 from vlkd_serving.index import Hit, LiveIndex
 from vlkd_serving.metrics import Metrics
-from vlkd_serving.protocol import Student
+from vlkd_serving.model_pool import ModelPool, ModelSource
+from vlkd_serving.pre import Picture, PrePool
+from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats
+from vlkd_serving.served_model import ServedModel, gather_all
 from vlkd_serving.settings import ServerSettings
+from vlkd_serving.slots import Slots
+from vlkd_serving.tracing import span
+from vlkd_serving.writing import TokenListener
 
-__all__ = ["Embedding", "Engine", "GenerationOptions", "Picture"]
+__all__ = ["Engine", "GenerationOptions", "Text"]
 
-Embedding: TypeAlias = NDArray[np.float32]
-Picture: TypeAlias = bytes | str
-"""An encoded picture: its bytes, or base64 / data URL text."""
 GenerationOptions: TypeAlias = tuple[int | None, int | None]
 """(num_beams, max_new_tokens); None keeps the model's own."""
 SearchAnswer: TypeAlias = tuple[int, list[Hit]]
+WARMUP_DEADLINE_S = 60.0
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-Value = TypeVar("Value")
-_CANARY_DEADLINE_S = 5.0
+
+@dataclass(frozen=True)
+class Text:
+    """A text that the model wrote.
+
+    Args:
+        text: for people.
+        score: geometric mean of its tokens' probabilities, 0 to 1.
+        prompt_tokens: tokens that stood before the decoder.
+        completion_tokens: tokens written, the end token included.
+    """
+
+    text: str
+    score: float
+    prompt_tokens: int
+    completion_tokens: int
 
 
 class Engine:
-    """One student, its batchers and its index.
+    """The models, their batchers and the index of one server.
 
-    Pictures are decoded on a pool of threads (pre), each model part has a batcher that runs on another (core), and the
-    index is searched on the first pool again (post).
+    Pictures are decoded and texts tokenised on a pool of threads (pre), each model part has a batcher that runs on
+    another (core), and the index is searched on the first pool again (post).
 
     Args:
-        student: the model; its methods are called from ``settings.core_workers`` threads.
+        models: the first is the default, and the one that the index belongs to.
         settings: limits and sizes.
         index: what ``search`` searches, or None.
         metrics: made here if None.
     """
 
     def __init__(
-        self, student: Student, settings: ServerSettings, index: LiveIndex | None = None, metrics: Metrics | None = None
+        self,
+        models: Sequence[ModelSource],
+        settings: ServerSettings,
+        index: LiveIndex | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.settings = settings
         self.index = index
         self.metrics = metrics or Metrics()
         self.state: Literal["loading", "ready", "draining"] = "loading"
-        self._admission = Admission(settings.max_inflight, self.metrics)
-        self._limits = PictureLimits(
-            max_bytes=settings.max_picture_bytes,
-            max_pixels=settings.max_picture_pixels,
-            max_aspect_ratio=settings.max_aspect_ratio,
-        )
-        self._pre = ThreadPoolExecutor(settings.pre_workers, thread_name_prefix="vlkd-pre")
+        self.admission = Admission(settings.max_inflight, self.metrics)
+        self._pre = PrePool(settings, self.metrics)
         self._core = ThreadPoolExecutor(settings.core_workers, thread_name_prefix="vlkd-core")
-        self._slots = asyncio.Semaphore(settings.core_workers)
-        self._pictures: DynamicBatcher[Image.Image, Embedding] = self._batcher(
-            "image_encoder", lambda images, _: list(student.embed_images(list(images)))
-        )
-        self._texts: DynamicBatcher[str, Embedding] = self._batcher(
-            "text_encoder", lambda texts, _: list(student.embed_texts(list(texts)))
-        )
-        self._captions = self._batcher("caption", _captioner(student))
-        self._answers = self._batcher("vqa", _answerer(student))
-        self._poller: asyncio.Task[None] | None = None
-
-    def _batcher(self, part: str, run: BatchFunction[In, Out]) -> DynamicBatcher[In, Out]:
-        return DynamicBatcher(
-            part,
-            run,
-            executor=self._core,
-            slots=self._slots,
-            max_batch=self.settings.max_batch,
-            max_delay_s=self.settings.max_delay_s,
-            max_queue=self.settings.max_queue,
-            metrics=self.metrics,
-        )
+        slots = Slots(settings.core_workers)
+        self.models = ModelPool(models, settings, pre=self._pre, core=self._core, slots=slots, metrics=self.metrics)
+        self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start the batchers, run the canary once as a warm-up, and follow the index."""
-        for batcher in self._batchers():
-            batcher.start()
-        await self.canary()
+        """Load the default model, warm it up by its own check, and follow the index and idle models."""
+        async with self.models.use(None) as model:
+            await check_model(model, asyncio.get_running_loop().time() + WARMUP_DEADLINE_S, everything=True)
+        loop = asyncio.get_running_loop()
         if self.index is not None:
             self._show_index()
-            self._poller = asyncio.get_running_loop().create_task(self._follow_index(), name="index-poller")
+            self._background.append(loop.create_task(self._follow_index(), name="index-poller"))
+        if self.settings.idle_unload_s:
+            self._background.append(loop.create_task(self._follow_idle(), name="idle-unloader"))
         self.state = "ready"
 
     def begin_drain(self) -> None:
@@ -107,155 +104,153 @@ class Engine:
         """Wait for what was admitted, at most ``drain_s``, then stop every thread."""
         self.begin_drain()
         until = time.monotonic() + self.settings.drain_s
-        while self._admission.inflight and time.monotonic() < until:
+        while self.admission.inflight and time.monotonic() < until:
             await asyncio.sleep(0.02)
-        if self._poller is not None:
-            self._poller.cancel()
+        for task in self._background:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._poller
-        for batcher in self._batchers():
-            await batcher.stop()
-        self._pre.shutdown(wait=False, cancel_futures=True)
+                await task
+        await self.models.close()
+        self._pre.shutdown()
         self._core.shutdown(wait=False, cancel_futures=True)
 
-    async def embed_texts(self, texts: Sequence[str]) -> list[Embedding]:
-        """One (D,) embedding a text."""
-        with self._admitted(len(texts)) as deadline:
-            return await _all(self._texts.submit(text, deadline) for text in texts)
+    async def embed_texts(self, texts: Sequence[str], model: str | None = None) -> list[EncodedText]:
+        """One embedding a text."""
+        async with self._work(len(texts), model, "embed") as (served, deadline):
+            return await served.encode_texts(texts, deadline)
 
-    async def embed_pictures(self, pictures: Sequence[Picture], param: str = "image") -> list[Embedding]:
-        """One (D,) embedding a picture.
+    async def embed_pictures(
+        self, pictures: Sequence[Picture], param: str = "image", model: str | None = None
+    ) -> list[EncodedPicture]:
+        """One embedding a picture.
 
         Raises:
             ServingError: a picture that cannot be used; ``param`` names the field.
         """
-        with self._admitted(len(pictures)) as deadline:
-            return await _all(self._embed_picture(picture, param, deadline) for picture in pictures)
+        async with self._work(len(pictures), model, "embed") as (served, deadline):
+            found: list[EncodedPicture] = await gather_all(
+                *(served.encode_picture(picture, param, deadline) for picture in pictures)
+            )
+            return found
 
-    async def caption(self, picture: Picture, options: GenerationOptions = (None, None)) -> str:
-        """Describe one picture."""
-        with self._admitted(1) as deadline:
-            with self._captions.expect():
-                image = await self._decode(picture, "image", deadline)
-            return await self._captions.submit(image, deadline, options)
+    async def write(
+        self,
+        task: str,
+        picture: Picture,
+        question: str | None = None,
+        options: GenerationOptions = (None, None),
+        model: str | None = None,
+        on_token: TokenListener | None = None,
+    ) -> Text:
+        """Caption a picture (task ``caption``), or answer a question about it (task ``vqa``)."""
+        async with self._work(1, model, task) as (served, deadline):
+            written, prompt_tokens = await served.write(task, picture, question, options, deadline, on_token)
+            text = served.parts.detokenize(written.tokens)
+        return Text(text, written.score or 0.0, prompt_tokens, len(written.tokens))
 
-    async def answer(self, picture: Picture, question: str, options: GenerationOptions = (None, None)) -> str:
-        """Answer one question about one picture."""
-        with self._admitted(1) as deadline:
-            with self._answers.expect():
-                image = await self._decode(picture, "image", deadline)
-            return await self._answers.submit((image, question), deadline, options)
+    def detokenizer(self, model: str) -> Callable[[list[int]], str]:
+        """Turns the tokens of a text that is still being written into words; for use while :meth:`write` runs."""
+        return self.models.detokenizer(model)
+
+    async def classify(self, picture: Picture, prompts: Sequence[str], model: str | None = None) -> Floats:
+        """Cosine similarity of a picture to each prompt, (N,)."""
+        async with self._work(1 + len(prompts), model, "classify") as (served, deadline):
+            encoded, texts = await gather_all(
+                served.encode_picture(picture, "image", deadline), served.encode_texts(prompts, deadline)
+            )
+        similarities: Floats = np.stack([text.embedding for text in texts]) @ encoded.embedding
+        return similarities
 
     async def search_text(self, text: str, k: int) -> SearchAnswer:
         """The ``k`` pictures that fit a text best, and the generation of the index that answered."""
-        self._require_index()
-        with self._admitted(1) as deadline:
-            return await self._search(await self._texts.submit(text, deadline), k, deadline)
+        self.require_index()
+        async with self._work(1, None, "search") as (served, deadline):
+            (encoded,) = await served.encode_texts([text], deadline)
+            return await self._search(encoded.embedding, k, deadline)
 
     async def search_picture(self, picture: Picture, k: int) -> SearchAnswer:
         """The ``k`` pictures most like a picture, and the generation of the index that answered."""
-        self._require_index()
-        with self._admitted(1) as deadline:
-            return await self._search(await self._embed_picture(picture, "image", deadline), k, deadline)
+        self.require_index()
+        async with self._work(1, None, "search") as (served, deadline):
+            encoded = await served.encode_picture(picture, "image", deadline)
+            return await self._search(encoded.embedding, k, deadline)
 
     async def picture_path(self, item_id: str) -> Path | None:
         """Where the picture of an indexed item lies, or None."""
-        reader = self._require_index().current
-        return await asyncio.get_running_loop().run_in_executor(self._pre, reader.picture_path, item_id)
+        reader = self.require_index().current
+        return await self._pre.run(lambda: reader.picture_path(item_id), self._deadline())
 
     async def canary(self) -> None:
-        """Send one text and one tiny picture through the real batchers.
+        """Send one text and one tiny picture through the real batchers of the default model.
+
+        A model that fails is dropped, so that the next request or check loads it anew.
 
         Raises:
             ServingError: a part did not answer in time or failed. A full queue is work, not illness: it raises nothing.
         """
-        deadline = asyncio.get_running_loop().time() + _CANARY_DEADLINE_S
-        picture = Image.new("RGB", (32, 32), (128, 128, 128))
+        name = self.models.names[0]
         try:
-            await asyncio.gather(self._texts.submit("a picture", deadline), self._pictures.submit(picture, deadline))
-        except OverloadedError:
-            return
+            async with self.models.use(name) as model:
+                deadline = asyncio.get_running_loop().time() + self.settings.canary_s
+                await check_model(model, deadline)
         except ServingError:
             raise
         except Exception as error:
+            await self.models.discard(name)
             raise UnavailableError("The model does not answer.") from error
 
     @property
     def alive(self) -> bool:
         """Whether every batcher's worker runs."""
-        return all(batcher.alive for batcher in self._batchers())
+        return self.models.alive
 
-    @contextmanager
-    def _admitted(self, items: int) -> Iterator[float]:
-        """Hold room for ``items``; yields the deadline on the event loop's clock."""
-        if self.state != "ready":
-            self.metrics.rejected.labels(reason=self.state).inc()
-            raise UnavailableError(f"The server is {self.state}; retry shortly.")
-        with self._admission.admit(items):
-            yield asyncio.get_running_loop().time() + self.settings.deadline_s
+    def require_index(self) -> LiveIndex:
+        """The index.
 
-    async def _embed_picture(self, picture: Picture, param: str, deadline: float) -> Embedding:
-        with self._pictures.expect():
-            image = await self._decode(picture, param, deadline)
-        return await self._pictures.submit(image, deadline)
-
-    async def _decode(self, picture: Picture, param: str, deadline: float) -> Image.Image:
-        return await self._on_pre(lambda: load_picture(picture, self._limits, param), deadline)
-
-    async def _search(self, query: Embedding, k: int, deadline: float) -> SearchAnswer:
-        reader = self._require_index().current
-        return reader.manifest.generation, await self._on_pre(lambda: reader.search(query, k), deadline)
-
-    async def _on_pre(self, work: Callable[[], Value], deadline: float) -> Value:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await asyncio.get_running_loop().run_in_executor(self._pre, work)
-        except TimeoutError:
-            self.metrics.rejected.labels(reason="deadline").inc()
-            raise DeadlineError("The answer was not ready in time.") from None
-
-    def _require_index(self) -> LiveIndex:
+        Raises:
+            UnavailableError: the server was started without one.
+        """
         if self.index is None:
             raise UnavailableError("This server has no index: start it with `vlkd serve --index DIR` to search.")
         return self.index
 
-    def _batchers(self) -> tuple[DynamicBatcher[Any, Any], ...]:
-        return self._pictures, self._texts, self._captions, self._answers
+    def require_ready(self) -> None:
+        """Raises :class:`UnavailableError` unless new work is taken."""
+        if self.state != "ready":
+            self.metrics.rejected.labels(reason=self.state).inc()
+            raise UnavailableError(f"The server is {self.state}; retry shortly.")
+
+    @asynccontextmanager
+    async def _work(self, items: int, model: str | None, task: str) -> AsyncIterator[tuple[ServedModel, float]]:
+        """Hold room for ``items``; yields the model and the deadline on the event loop's clock."""
+        self.require_ready()
+        with self.admission.admit(items), span(f"engine.{task}", items=items):
+            deadline = self._deadline()
+            async with self.models.use(model) as served:
+                yield served, deadline
+
+    def _deadline(self) -> float:
+        own = current().timeout_s
+        limit = self.settings.deadline_s if own is None else min(own, self.settings.deadline_s)
+        return asyncio.get_running_loop().time() + limit
+
+    async def _search(self, query: Floats, k: int, deadline: float) -> SearchAnswer:
+        reader = self.require_index().current
+        return reader.manifest.generation, await self._pre.run(lambda: reader.search(query, k), deadline)
 
     async def _follow_index(self) -> None:
-        index = self._require_index()
+        index = self.require_index()
         while True:
             await asyncio.sleep(self.settings.index_poll_s)
-            await asyncio.get_running_loop().run_in_executor(self._pre, index.refresh)
+            await asyncio.to_thread(index.refresh)
             self._show_index()
 
+    async def _follow_idle(self) -> None:
+        while True:
+            await asyncio.sleep(min(1.0, self.settings.idle_unload_s / 4))
+            await self.models.unload_idle()
+
     def _show_index(self) -> None:
-        index = self._require_index()
+        index = self.require_index()
         self.metrics.index_generation.set(index.current.manifest.generation)
         self.metrics.index_degraded.set(1 if index.degraded else 0)
-
-
-def _captioner(student: Student) -> BatchFunction[Image.Image, str]:
-    def run(images: Sequence[Image.Image], options: GenerationOptions) -> Sequence[str]:
-        num_beams, max_new_tokens = options
-        return student.caption(list(images), num_beams=num_beams, max_new_tokens=max_new_tokens)
-
-    return run
-
-
-def _answerer(student: Student) -> BatchFunction[tuple[Image.Image, str], str]:
-    def run(items: Sequence[tuple[Image.Image, str]], options: GenerationOptions) -> Sequence[str]:
-        num_beams, max_new_tokens = options
-        images, questions = [image for image, _ in items], [question for _, question in items]
-        return student.answer(images, questions, num_beams=num_beams, max_new_tokens=max_new_tokens)
-
-    return run
-
-
-async def _all(work: Iterable[Awaitable[Value]]) -> list[Value]:
-    """Every result in order; the first error is raised only after all have ended, so none runs on unadmitted."""
-    results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]

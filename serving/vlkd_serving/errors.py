@@ -7,10 +7,13 @@ from vlkd_hub.errors import VlkdError
 __all__ = [
     "BadRequestError",
     "DeadlineError",
+    "ForbiddenError",
     "NotFoundError",
     "OverloadedError",
+    "RateLimitedError",
     "ServingError",
     "TooLargeError",
+    "UnauthorizedError",
     "UnavailableError",
     "UnprocessableError",
     "UnsupportedMediaError",
@@ -40,6 +43,20 @@ class BadRequestError(ServingError):
 
     status = 400
     code = "bad_request"
+
+
+class UnauthorizedError(ServingError):
+    """No API key came, or one that the server does not know."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class ForbiddenError(ServingError):
+    """The key is known, but its scopes do not cover this."""
+
+    status = 403
+    code = "forbidden"
 
 
 class NotFoundError(ServingError):
@@ -76,6 +93,22 @@ class OverloadedError(ServingError):
     status = 429
     code = "overloaded"
     retry_after_s = 1
+
+
+class RateLimitedError(ServingError):
+    """This asker sends too many requests.
+
+    Args:
+        message: for the client.
+        retry_after_s: until there is room again.
+    """
+
+    status = 429
+    code = "rate_limited"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UnavailableError(ServingError):

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from vlkd_hub.errors import InvalidInputError
 from vlkd_serving.errors import ServingError, UnprocessableError
-from vlkd_serving.schemas import ErrorBody, ErrorResponse
+from vlkd_serving.schemas.errors import ErrorBody, ErrorResponse
 
 __all__ = ["add_handlers", "error_response"]
 
@@ -43,6 +43,8 @@ def error_response(error: Exception, request_id: str) -> JSONResponse:
         error = UnprocessableError(str(error))
     if isinstance(error, ServingError):
         status, code, message, param = error.status, error.code, error.message, error.param
+        if status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
         if error.retry_after_s is not None:
             headers["Retry-After"] = str(error.retry_after_s)
     elif isinstance(error, RequestValidationError):

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from vlkd_serving.errors import TooLargeError, UnprocessableError, UnsupportedMediaError
 
-__all__ = ["FORMATS", "PictureLimits", "decode_base64", "decode_picture", "load_picture"]
+__all__ = ["FORMATS", "PictureLimits", "decode_base64", "decode_picture", "picture_size"]
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 _ACCEPTED = "JPEG, PNG or WebP"
@@ -31,6 +31,9 @@ _OTHER_FORMATS = (
     (b"<?xml", "SVG"),
 )
 _DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+=-]+)*),", re.ASCII | re.IGNORECASE)
+_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)
+"""EXIF orientations that lay a picture on its side."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
@@ -101,10 +104,12 @@ def decode_picture(content: bytes, limits: PictureLimits, param: str | None = No
             raise broken from None
 
 
-def load_picture(source: bytes | str, limits: PictureLimits, param: str | None = None) -> Image.Image:
-    """Decode a picture given as its bytes, or as base64 text; raises as the two functions above."""
-    content = decode_base64(source, limits, param) if isinstance(source, str) else source
-    return decode_picture(content, limits, param)
+def picture_size(content: bytes) -> tuple[int, int]:
+    """Width and height of a picture that :func:`decode_picture` has accepted, as it is shown: upright."""
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        width, height = image.size
+        turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+    return (height, width) if turned else (width, height)
 
 
 def _check_signature(content: bytes, param: str | None) -> None:

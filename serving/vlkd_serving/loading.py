@@ -1,13 +1,16 @@
-"""Load a bundle and, with it, the index that its embedding space fits."""
+"""Load bundles: a student for the index commands, and the parts of one for the server."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlkd_serving.protocol import Student
+from vlkd_hub.errors import InvalidInputError
+from vlkd_serving.model_pool import ModelSource
+from vlkd_serving.parts import OnnxParts
+from vlkd_serving.protocol import Parts, Student
 
-__all__ = ["LoadedModel", "load_model"]
+__all__ = ["LoadedModel", "load_model", "model_source", "named_bundles"]
 
 
 @dataclass(frozen=True)
@@ -33,3 +36,45 @@ def load_model(bundle: Path, threads: int | None = None) -> LoadedModel:
 
     student = OnnxStudent.from_pretrained(bundle, threads=threads)
     return LoadedModel(student, student.manifest.fingerprint, bundle.resolve().name)
+
+
+def model_source(name: str, bundle: Path, threads: int | None = None, *, at_once: bool = False) -> ModelSource:
+    """A model for the server, read from its bundle, and verified, each time it is loaded.
+
+    Args:
+        name: by which requests ask for it.
+        bundle: folder that ``vlkd export`` wrote.
+        threads: of one inference; None lets the runtime choose.
+        at_once: load it now, so that a bundle that cannot be used is an error of the caller.
+
+    Raises:
+        BundleError: as :func:`load_model`.
+    """
+    from vlkd_serving.runtime import OnnxStudent
+
+    def load() -> Parts:
+        return ahead.pop() if ahead else OnnxParts(OnnxStudent.from_pretrained(bundle, threads=threads))
+
+    ahead: list[Parts] = []
+    if at_once:
+        ahead = [load()]
+    return ModelSource(name, load, ahead[0].fingerprint if ahead else None)
+
+
+def named_bundles(values: list[str]) -> dict[str, Path]:
+    """``["PATH", "name=PATH"]`` -> name -> path; a path without a name goes by its last folder.
+
+    Raises:
+        InvalidInputError: a name comes twice or is empty.
+    """
+    found: dict[str, Path] = {}
+    for value in values:
+        name, separator, path = value.partition("=")
+        if not separator or "/" in name:
+            name, path = Path(value).resolve().name, value
+        if not name or name in found:
+            raise InvalidInputError(
+                f"Give each --model a name of its own, as name=PATH; {value!r} has none or a used one."
+            )
+        found[name] = Path(path)
+    return found

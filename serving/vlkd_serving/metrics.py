@@ -36,6 +36,15 @@ class Metrics:
         self.infer_seconds = Histogram(
             "vlkd_infer_seconds", "Time of one batch.", ["part"], buckets=_LATENCY_S, registry=self.registry
         )
+        self.picture_cache = Counter(
+            "vlkd_picture_cache",
+            "Pictures whose encoding was kept (hit), being made for another request (shared), or made (miss).",
+            ["result"],
+            registry=self.registry,
+        )
+        self.models_loaded = Gauge(
+            "vlkd_model_loaded", "1 while a model is in memory.", ["model"], registry=self.registry
+        )
         self.inflight = Gauge("vlkd_inflight", "Items admitted and not yet answered.", registry=self.registry)
         self.index_generation = Gauge(
             "vlkd_index_generation", "Generation of the index in service.", registry=self.registry

@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its size limit, its place in the metrics."""
+"""What happens around every request: its id, deadline and size limit; its span, log line and metrics."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vlkd_serving.context import RequestContext, enter
 from vlkd_serving.errors import BadRequestError, ServingError, TooLargeError
 from vlkd_serving.handlers import error_response
+from vlkd_serving.logs import log_request
 from vlkd_serving.metrics import Metrics
+from vlkd_serving.tracing import request_span, trace_id
 
 __all__ = ["RequestMiddleware"]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PRIORITIES = {b"interactive": 1, b"normal": 0, b"bulk": -1}
+_TIMEOUT_MS = re.compile(rb"[0-9]{1,7}")
 
 
 class RequestMiddleware:
@@ -36,38 +41,46 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name: value for name, value in scope["headers"]}
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = self._request_id(headers)
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         begin = time.perf_counter()
-        status, started = 500, False
+        outgoing = _Outgoing(send, request_id)
+        texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+        with request_span(f"{scope['method']} {scope['path']}", texts, request_id=request_id) as current:
+            try:
+                enter(self._context(headers, request_id))
+                await self._answer(scope, headers, receive, outgoing)
+            finally:
+                status = state.get("status", outgoing.status)
+                route = getattr(scope.get("route"), "path", "unmatched")
+                seconds = time.perf_counter() - begin
+                self._metrics.requests.labels(route=route, code=str(status)).inc()
+                self._metrics.request_seconds.labels(route=route).observe(seconds)
+                if current is not None:
+                    current.set_attribute("http.route", route)
+                    current.set_attribute("http.response.status_code", status)
+                key, trace = state.get("key"), trace_id(current)
+                log_request(scope["method"], route, status, seconds * 1000, request_id, key, trace)
 
-        async def send_marked(message: Message) -> None:
-            nonlocal status, started
-            if message["type"] == "http.response.start":
-                status, started = message["status"], True
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", request_id.encode("ascii")),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-            await send(message)
-
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, outgoing: _Outgoing) -> None:
+        problem = self._declared_problem(headers)
         try:
-            problem = self._declared_problem(headers)
             if problem is not None:
-                await error_response(problem, request_id)(scope, receive, send_marked)
-            else:
-                await self._app(scope, self._limited(receive), send_marked)
+                raise problem
+            await self._app(scope, self._limited(receive), outgoing)
         except Exception as error:  # what no handler of the application knows
-            answer = error_response(error, request_id)
-            if started:
+            if outgoing.started:
                 raise  # the status line has gone out: all that is left is to break the connection
-            await answer(scope, receive, send_marked)
-        finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
-            self._metrics.requests.labels(route=route, code=str(status)).inc()
-            self._metrics.request_seconds.labels(route=route).observe(time.perf_counter() - begin)
+            await error_response(error, scope["state"]["request_id"])(scope, receive, outgoing)
+
+    def _context(self, headers: dict[bytes, bytes], request_id: str) -> RequestContext:
+        """Priority and deadline of a request; what cannot be read is passed over, as the defaults do no harm."""
+        priority = _PRIORITIES.get(headers.get(b"x-priority", b"normal").lower(), 0)
+        limit = headers.get(b"x-timeout-ms", b"")
+        timeout_s = int(limit) / 1000 if _TIMEOUT_MS.fullmatch(limit) else None
+        return RequestContext(request_id, priority, timeout_s)
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
         given = headers.get(b"x-request-id", b"").decode("latin-1")
@@ -96,3 +109,23 @@ class RequestMiddleware:
 
     def _too_large(self) -> TooLargeError:
         return TooLargeError(f"A request body may have at most {self._max_body_bytes} bytes.")
+
+
+class _Outgoing:
+    """``send`` that marks every answer with the request's id, and remembers its status."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.status = 500
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.started = message["status"], True
+            message["headers"] = [
+                *message["headers"],
+                (b"x-request-id", self._request_id.encode("ascii")),
+                (b"x-content-type-options", b"nosniff"),
+            ]
+        await self._send(message)

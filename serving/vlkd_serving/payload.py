@@ -14,14 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
 from vlkd_serving.errors import BadRequestError, UnprocessableError, UnsupportedMediaError
-from vlkd_serving.schemas import explain
+from vlkd_serving.schemas.errors import explain
 
-__all__ = ["Payload", "body_schema", "read_payload"]
+__all__ = ["Payload", "body_schema", "read_form", "read_payload"]
 
 Schema = TypeVar("Schema", bound=BaseModel)
 _JSON = "application/json"
 _MULTIPART = "multipart/form-data"
 _IMAGE = "image"
+_OCTETS = ("", "application/octet-stream", "binary/octet-stream")
 _MAX_FORM_FIELDS = 16
 
 
@@ -33,10 +34,13 @@ class Payload(Generic[Schema]):
     upload: bytes | None
 
 
-async def read_payload(request: Request, schema: type[Schema], *, multipart: bool = True) -> Payload[Schema]:
+async def read_payload(
+    request: Request, schema: type[Schema], *, multipart: bool = True, raw: str | None = None
+) -> Payload[Schema]:
     """Parse the body by its content type.
 
-    In a multipart body the field ``image`` is a file; the others are text, and numbers are read from it.
+    In a multipart body the field ``image`` is a file; the others are text, and numbers are read from it. A body that
+    is a picture itself (``image/*`` or octets) is taken where ``raw`` names the field that it stands for.
 
     Raises:
         BadRequestError: empty or malformed.
@@ -48,18 +52,40 @@ async def read_payload(request: Request, schema: type[Schema], *, multipart: boo
         return Payload(_validate(schema, _parse_json(await request.body())), None)
     if kind == _MULTIPART and multipart:
         return await _read_form(request, schema)
-    accepted = f"{_JSON} or {_MULTIPART}" if multipart else _JSON
+    if raw is not None and (kind in _OCTETS or kind.startswith("image/")):
+        return Payload(_validate(schema, {raw: ""}), await request.body())
+    accepted = " or ".join([_JSON, *[_MULTIPART] * multipart, *["a picture's own"] * (raw is not None)])
     raise UnsupportedMediaError(f"The content type must be {accepted}.", "content-type")
 
 
-def body_schema(schema: type[BaseModel], *, multipart: bool = True) -> dict[str, Any]:
+def body_schema(schema: type[BaseModel], *, multipart: bool = True, raw: bool = False) -> dict[str, Any]:
     """The OpenAPI description of a body that :func:`read_payload` reads."""
-    described = schema.model_json_schema()
+    described = _inlined(schema.model_json_schema())
     content: dict[str, Any] = {_JSON: {"schema": described}}
     if multipart:
         form = {**described["properties"], _IMAGE: {"type": "string", "format": "binary"}}
         content[_MULTIPART] = {"schema": {**described, "properties": form}}
+    if raw:
+        content["image/*"] = {"schema": {"type": "string", "format": "binary"}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with every ``$ref`` into its own ``$defs`` replaced, since OpenAPI keeps definitions elsewhere."""
+    definitions = schema.pop("$defs", {})
+
+    def inline(node: Any) -> Any:
+        if isinstance(node, list):
+            return [inline(each) for each in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            rest = {key: value for key, value in node.items() if key != "$ref"}
+            return {**inline(definitions[node["$ref"].rsplit("/", 1)[1]]), **inline(rest)}
+        return {key: inline(value) for key, value in node.items()}
+
+    inlined: dict[str, Any] = inline(schema)
+    return inlined
 
 
 def _parse_json(body: bytes) -> Any:
@@ -83,18 +109,27 @@ def _validate(schema: type[Schema], values: Any, *, strict: bool = True) -> Sche
 
 
 async def _read_form(request: Request, schema: type[Schema]) -> Payload[Schema]:
+    values, upload = await read_form(request)
+    if upload is not None and _IMAGE in schema.model_fields:
+        values[_IMAGE] = ""  # the bytes travel beside the fields
+    return Payload(_validate(schema, values, strict=False), upload)
+
+
+async def read_form(request: Request) -> tuple[dict[str, Any], bytes | None]:
+    """The text fields of a multipart body, and the bytes of its file ``image``.
+
+    Raises:
+        BadRequestError: malformed, or too many parts.
+    """
     limit = request.app.state.settings.max_picture_bytes
     try:
         form = await request.form(max_files=1, max_fields=_MAX_FORM_FIELDS, max_part_size=limit)
     except (HTTPException, MultiPartException):
         raise BadRequestError(f"The form is malformed, or has more than 1 file or {_MAX_FORM_FIELDS} fields.") from None
     try:
-        values, upload = await _split_form(form)
+        return await _split_form(form)
     finally:
         await form.close()
-    if upload is not None and _IMAGE in schema.model_fields:
-        values[_IMAGE] = ""  # the bytes travel beside the fields
-    return Payload(_validate(schema, values, strict=False), upload)
 
 
 async def _split_form(form: Mapping[str, UploadFile | str]) -> tuple[dict[str, Any], bytes | None]:

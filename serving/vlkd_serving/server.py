@@ -9,6 +9,7 @@ import uvicorn
 
 from vlkd_serving.app import create_app
 from vlkd_serving.engine import Engine
+from vlkd_serving.logs import configure_logging
 from vlkd_serving.settings import ServerSettings
 
 __all__ = ["run_server"]
@@ -32,11 +33,13 @@ def run_server(settings: ServerSettings, engine: Engine) -> None:
     Raises:
         SystemExit: with a code that is not 0, when the engine or the port fails at the start; the log says why.
     """
+    configure_logging(settings.log_format)
     config = uvicorn.Config(
         create_app(settings, engine),
         host=settings.host,
         port=settings.port,
         log_level="info",
+        log_config=None if settings.log_format == "json" else uvicorn.config.LOGGING_CONFIG,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from vlkd_hub.errors import InvalidInputError
 
@@ -17,16 +18,31 @@ class ServerSettings:
     """Address to listen on. Anything else than loopback opens the server to the network: put a proxy in front."""
     port: int = 8000
     """TCP port; 0 takes a free one."""
-    model_name: str = "vlkd"
-    """Name that answers carry as ``model``."""
+    keys_file: str | None = None
+    """API keys, made by ``vlkd keys add``; None lets everyone in who can reach the address."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call from a browser, for example ``https://app.example.org``; none by default."""
+    rate_per_s: float = 0.0
+    """Requests a second for each key (without keys: each address); 0 sets no limit."""
+    rate_burst: int = 20
+    """Requests that one asker may send at once after a pause."""
+    fetch_hosts: tuple[str, ...] = ()
+    """Hosts from which pictures are fetched by URL; empty: no URL is ever fetched."""
+    fetch_timeout_s: float = 5.0
+    """Longest time for one picture, redirects included."""
+    log_format: Literal["text", "json"] = "text"
+    """``json`` writes one object a line, with the request id."""
     max_batch: int = 16
     """Most items in one run of a model part."""
     max_delay_s: float = 0.004
     """Longest wait for items that are known to be on their way (being decoded); an idle server never waits."""
-    max_queue: int = 128
+    max_cohorts: int = 3
+    """Groups of texts that are written at the same time, each of ``max_batch`` at most."""
+    max_queue: int = 256
     """Most items that wait in front of one model part."""
-    max_inflight: int = 256
-    """Most items admitted at once, over all routes; one more gets 429."""
+    max_inflight: int = 64
+    """Most items admitted at once, over all routes; one more gets 429. About twice what keeps the processors busy:
+    more would only wait longer, less would turn bursts away."""
     deadline_s: float = 30.0
     """Longest time from admission to answer; then 504."""
     drain_s: float = 25.0
@@ -35,6 +51,12 @@ class ServerSettings:
     """Threads that decode pictures and read results' metadata."""
     core_workers: int = 1
     """Batches that run at the same time, over all model parts."""
+    picture_cache_bytes: int = 64 << 20
+    """Encodings kept of the pictures seen last: caption, question and search of one picture encode it once; 0: none."""
+    idle_unload_s: float = 0.0
+    """A model that nobody used for so long is unloaded, and loaded again when it is asked for; 0 keeps it."""
+    canary_s: float = 5.0
+    """Longest time that the readiness check may take."""
     max_body_bytes: int = 16 << 20
     """Largest request body."""
     max_picture_bytes: int = 10 << 20
@@ -60,19 +82,22 @@ class ServerSettings:
         counts = (
             "max_batch",
             "max_queue",
+            "max_cohorts",
             "max_inflight",
             "pre_workers",
             "core_workers",
             "max_body_bytes",
             "max_inputs",
+            "rate_burst",
         )
         for name in (*counts, "max_picture_bytes", "max_picture_pixels", "max_text_chars", "max_k", "max_beams"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("deadline_s", "drain_s", "index_poll_s"):
+        for name in ("deadline_s", "drain_s", "index_poll_s", "canary_s", "fetch_timeout_s"):
             if getattr(self, name) <= 0:
                 raise InvalidInputError(f"{name} must be more than 0 seconds, got {getattr(self, name)}.")
-        if self.max_delay_s < 0:
-            raise InvalidInputError(f"max_delay_s must not be negative, got {self.max_delay_s}.")
+        for name in ("max_delay_s", "picture_cache_bytes", "idle_unload_s", "rate_per_s"):
+            if getattr(self, name) < 0:
+                raise InvalidInputError(f"{name} must not be negative, got {getattr(self, name)}.")
         if not 0 <= self.port <= 65535:
             raise InvalidInputError(f"port must be between 0 and 65535, got {self.port}.")

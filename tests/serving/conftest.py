@@ -73,14 +73,16 @@ def make_client(index_dir: Path, fake: ModuleType) -> Iterator[Callable[..., Any
     from vlkd_serving.app import create_app
     from vlkd_serving.engine import Engine
     from vlkd_serving.index import LiveIndex
+    from vlkd_serving.model_pool import ModelSource
     from vlkd_serving.settings import ServerSettings
 
     started: list[TestClient] = []
 
     def make(student: Any = None, with_index: bool = True, **limits: Any) -> TestClient:
-        settings = ServerSettings(model_name="fake", **limits)
+        settings = ServerSettings(**limits)
         live = LiveIndex(index_dir, fake.FINGERPRINT) if with_index else None
-        engine = Engine(student or fake.FakeStudent(), settings, live)
+        model = student or fake.FakeStudent()
+        engine = Engine([ModelSource("fake", lambda: model)], settings, live)
         client = TestClient(create_app(settings, engine), raise_server_exceptions=False)
         client.__enter__()
         started.append(client)

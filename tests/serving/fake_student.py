@@ -5,83 +5,138 @@ Run as a script it is a real server on that student, in a process where torch ca
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from vlkd_hub.runtime.stepwise import Step, Written
+from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats
+
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 FINGERPRINT = "fa" * 32
 POISON = (1, 2, 3)
+WORDS: list[str] = []
+"""Every word seen so far; a token is a place in this list."""
 
 
 class FakeStudent:
-    """Answers by the mean colour. ``delay_s`` makes a batch slow; a picture of the colour POISON makes it fail."""
+    """Answers by the mean colour, as a whole student and in parts.
 
-    def __init__(self, delay_s: float = 0.0) -> None:
+    ``delay_s`` makes a run of an encoder slow, ``step_s`` a step of writing; a picture of the colour POISON makes its
+    batch fail. ``batches`` holds the size of each run, ``encoded`` how many pictures were encoded.
+    """
+
+    fingerprint = FINGERPRINT
+    dim = 3
+    precision = "fp32"
+    max_tokens = 64
+    tasks = ("caption", "vqa")
+
+    def __init__(self, delay_s: float = 0.0, step_s: float = 0.0) -> None:
         self.delay_s = delay_s
+        self.step_s = step_s
         self.batches: list[int] = []
+        self.encoded = 0
 
     def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
-        self._work(images)
-        return _unit([np.asarray(image, dtype=np.float32).mean(axis=(0, 1)) for image in images])
+        return np.stack([each.embedding for each in self.encode_pictures([self.preprocess(i) for i in images])])
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        self._work(texts)
-        return _unit(
-            [sum((np.array(rgb) for word, rgb in COLOURS.items() if word in text), np.ones(3)) for text in texts]
-        )
+        return np.stack([each.embedding for each in self.encode_texts([self.tokenize(text) for text in texts])])
 
-    def caption(
-        self, images: Sequence[Image.Image], *, num_beams: int | None = None, max_new_tokens: int | None = None
-    ) -> list[str]:
-        self._work(images)
-        return [f"a {_name(image)} picture" for image in images]
+    def caption(self, images: Sequence[Image.Image], **_: Any) -> list[str]:
+        return [f"a {_name(self.preprocess(image))} picture" for image in images]
 
-    def answer(
-        self,
-        images: Sequence[Image.Image],
-        questions: Sequence[str],
-        *,
-        num_beams: int | None = None,
-        max_new_tokens: int | None = None,
-    ) -> list[str]:
-        self._work(images)
-        return [
-            _name(image) if "color" in question else "yes" for image, question in zip(images, questions, strict=True)
-        ]
+    def answer(self, images: Sequence[Image.Image], questions: Sequence[str], **_: Any) -> list[str]:
+        pairs = zip(images, questions, strict=True)
+        return [_name(self.preprocess(image)) if "color" in question else "yes" for image, question in pairs]
 
-    def _work(self, items: Sequence[object]) -> None:
+    def preprocess(self, image: Image.Image) -> Floats:
+        return np.asarray(image.convert("RGB"), dtype=np.float32).mean(axis=(0, 1))
+
+    def tokenize(self, text: str) -> list[int]:
+        return [_token(word) for word in text.split()]
+
+    def detokenize(self, tokens: list[int]) -> str:
+        return " ".join(WORDS[token] for token in tokens)
+
+    def build_prompt(self, task: str, question: str | None) -> str:
+        return question or "describe"
+
+    def settings(self, task: str, num_beams: int | None, max_new_tokens: int | None) -> Any:
+        return (task, num_beams or 1, max_new_tokens or 20)
+
+    def encode_pictures(self, pixels: Sequence[Floats]) -> list[EncodedPicture]:
+        self._work(pixels)
+        self.encoded += len(pixels)
+        return [EncodedPicture(_unit(each), each[None]) for each in pixels]
+
+    def encode_texts(self, tokens: Sequence[list[int]]) -> list[EncodedText]:
+        self._work(tokens)
+        texts = [self.detokenize(each) for each in tokens]
+        sums = [sum((np.array(rgb) for word, rgb in COLOURS.items() if word in text), np.ones(3)) for text in texts]
+        states = [np.full((1, 3), 1.0 if "color" in text else 0.0, np.float32) for text in texts]
+        rows = zip(sums, states, tokens, strict=True)
+        return [EncodedText(_unit(each), state, len(ids)) for each, state, ids in rows]
+
+    def write(self, contexts: Sequence[Floats], settings: Any, dropped: Collection[int]) -> Iterator[Step]:
+        """A word a step; a text of fewer words leaves earlier."""
+        task, _, limit = settings
+        texts = [self._text(task, context).split()[:limit] for context in contexts]
+        for at in range(max(map(len, texts))):
+            time.sleep(self.step_s)
+            tokens = {row: _token(text[at]) for row, text in enumerate(texts) if at < len(text) and row not in dropped}
+            done = [row for row, text in enumerate(texts) if at == len(text) - 1]
+            yield Step(tokens, {row: Written([_token(word) for word in texts[row]], 0.5) for row in done})
+
+    def _text(self, task: str, context: Floats) -> str:
+        if task == "caption":
+            return f"a {_name(context[0])} picture"
+        return _name(context[0]) if context[1, 0] == 1.0 else "yes"
+
+    def _work(self, items: Sequence[Any]) -> None:
         self.batches.append(len(items))
         time.sleep(self.delay_s)
-        if any(isinstance(item, Image.Image) and item.getpixel((0, 0)) == POISON for item in items):
+        if any(isinstance(item, np.ndarray) and np.allclose(item, POISON) for item in items):
             raise RuntimeError("secret detail at 0x7f00dead in /srv/model.onnx")
 
 
-def _unit(rows: list[np.ndarray]) -> np.ndarray:
-    array = np.stack(rows).astype(np.float32) + 1e-3
-    return array / np.linalg.norm(array, axis=1, keepdims=True)
+def _token(word: str) -> int:
+    if word not in WORDS:
+        WORDS.append(word)
+    return WORDS.index(word)
 
 
-def _name(image: Image.Image) -> str:
-    return list(COLOURS)[int(np.asarray(image, dtype=np.float32).mean(axis=(0, 1)).argmax())]
+def _unit(row: np.ndarray) -> np.ndarray:
+    array = row.astype(np.float32) + 1e-3
+    return array / np.linalg.norm(array)
 
 
-def main(port: int, index: str | None, delay_s: float) -> None:
+def _name(colour: np.ndarray) -> str:
+    return list(COLOURS)[int(colour.argmax())]
+
+
+def main(port: int, index: str | None, delays: dict[str, float], **options: Any) -> None:
     """Serve the fake student."""
     sys.modules["torch"] = None  # type: ignore[assignment]  # any `import torch` raises from here on
     sys.modules["transformers"] = None  # type: ignore[assignment]
     from vlkd_serving.engine import Engine
     from vlkd_serving.index import LiveIndex
+    from vlkd_serving.model_pool import ModelSource
     from vlkd_serving.server import run_server
     from vlkd_serving.settings import ServerSettings
 
     live = LiveIndex(index, FINGERPRINT) if index else None
-    settings = ServerSettings(port=port, model_name="fake")
-    run_server(settings, Engine(FakeStudent(delay_s), settings, live))
+    settings = ServerSettings(port=port, **options)
+    source = ModelSource("fake", lambda: FakeStudent(**delays))
+    run_server(settings, Engine([source], settings, live))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2] or None, float(sys.argv[3]))
+    given = json.loads(sys.argv[1])
+    main(given.pop("port"), given.pop("index", None), given.pop("delays", {}), **given)

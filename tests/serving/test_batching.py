@@ -14,6 +14,7 @@ import pytest
 from vlkd_serving.batching import DynamicBatcher
 from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError
 from vlkd_serving.metrics import Metrics
+from vlkd_serving.slots import Slots
 
 
 def drive(
@@ -26,7 +27,7 @@ def drive(
     async def main() -> Any:
         settings = {"max_batch": 8, "max_delay_s": 0.05, "max_queue": 32, **options}
         with ThreadPoolExecutor(1) as executor:
-            slots = asyncio.Semaphore(1)
+            slots = Slots(1)
             batcher: DynamicBatcher[Any, Any] = DynamicBatcher(
                 "part", run, executor=executor, slots=slots, metrics=Metrics(), **settings
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import httpx
 import pytest
 
 from vlkd_serving.engine import Engine
+from vlkd_serving.model_pool import ModelSource
 from vlkd_serving.server import run_server
 from vlkd_serving.settings import ServerSettings
 
@@ -36,7 +38,8 @@ def start(index_dir: Path) -> Iterator[Callable[[float], tuple[subprocess.Popen[
     def begin(delay_s: float = 0.0) -> tuple[subprocess.Popen[str], httpx.Client]:
         port = free_port()
         script = Path(__file__).parent / "fake_student.py"
-        command = [sys.executable, str(script), str(port), str(index_dir), str(delay_s)]
+        given = {"port": port, "index": str(index_dir), "delays": {"delay_s": delay_s}}
+        command = [sys.executable, str(script), json.dumps(given)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
         running.append((process, client))
@@ -96,19 +99,19 @@ def test_sigterm_drops_nothing_that_was_admitted(start: Callable[..., tuple], pi
     assert process.wait(10) == 0
 
 
-def test_a_port_in_use_is_an_error(start: Callable[..., tuple], index_dir: Path) -> None:
+def test_a_port_in_use_is_an_error(start: Callable[..., tuple]) -> None:
     """A second server on the same port ends at once with a non-zero code."""
     _, client = start()
     script = Path(__file__).parent / "fake_student.py"
-    command = [sys.executable, str(script), str(client.base_url.port), str(index_dir), "0"]
+    command = [sys.executable, str(script), json.dumps({"port": client.base_url.port})]
     assert subprocess.run(command, capture_output=True, timeout=20).returncode != 0
 
 
 def test_a_model_that_fails_stops_the_start(fake: ModuleType) -> None:
     """An orchestrator must see that, not a process that ends as if all were well."""
     student = fake.FakeStudent()
-    student.embed_images = lambda images: 1 / 0
+    student.encode_pictures = lambda pixels: 1 / 0
     settings = ServerSettings(port=0)
     with pytest.raises(SystemExit) as ended:
-        run_server(settings, Engine(student, settings))
+        run_server(settings, Engine([ModelSource("fake", lambda: student)], settings))
     assert ended.value.code not in (0, None)

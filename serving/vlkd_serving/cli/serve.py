@@ -11,24 +11,58 @@ __all__ = ["serve"]
 
 
 def serve(
-    model: Annotated[Path, typer.Option("--model", help="A bundle that `vlkd export` wrote.")],
+    model: Annotated[
+        list[str],
+        typer.Option("--model", help="A bundle that `vlkd export` wrote; several as name=PATH, the first by default."),
+    ],
     index: Annotated[Path | None, typer.Option("--index", help="An index that `vlkd index build` wrote.")] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on; the default is this machine only.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port; 0 takes a free one.")] = 8000,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one inference.")] = None,
+    keys: Annotated[Path | None, typer.Option("--keys", help="API keys, made by `vlkd keys add`.")] = None,
+    cors: Annotated[list[str] | None, typer.Option("--cors", help="Origin whose pages may call; repeatable.")] = None,
+    rate: Annotated[float, typer.Option("--rate", min=0, help="Requests a second for each key; 0: no limit.")] = 0.0,
+    fetch: Annotated[
+        list[str] | None, typer.Option("--fetch", help="Host from which pictures may be fetched; repeatable.")
+    ] = None,
+    idle_unload: Annotated[
+        float, typer.Option("--idle-unload", min=0, help="Unload a model after so many idle seconds; 0: never.")
+    ] = 0.0,
+    max_inflight: Annotated[int, typer.Option("--max-inflight", min=1, help="Most items admitted at once.")] = 64,
+    log_json: Annotated[bool, typer.Option("--log-json", help="One JSON object a line.")] = False,
+    tracing: Annotated[bool, typer.Option("--tracing", help="Send OpenTelemetry spans to the OTLP address.")] = False,
 ) -> None:
     """Answer searches, captions, questions and embeddings over HTTP, without torch."""
     from vlkd_serving.engine import Engine
     from vlkd_serving.index import LiveIndex
-    from vlkd_serving.loading import load_model
+    from vlkd_serving.loading import model_source, named_bundles
     from vlkd_serving.server import run_server
     from vlkd_serving.settings import ServerSettings
+    from vlkd_serving.tracing import enable_tracing
 
-    loaded = load_model(model, threads)
-    live = LiveIndex(index, loaded.fingerprint) if index is not None else None
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        keys_file=str(keys) if keys is not None else None,
+        cors_origins=tuple(cors or ()),
+        rate_per_s=rate,
+        fetch_hosts=tuple(fetch or ()),
+        idle_unload_s=idle_unload,
+        max_inflight=max_inflight,
+        log_format="json" if log_json else "text",
+    )
+    sources = [
+        model_source(name, path, threads, at_once=number == 0)
+        for number, (name, path) in enumerate(named_bundles(model).items())
+    ]
+    live = LiveIndex(index, str(sources[0].fingerprint)) if index is not None else None
     if live is not None and live.degraded:
         typer.secho(f"warning: {live.degraded}", fg=typer.colors.YELLOW, err=True)
-    settings = ServerSettings(host=host, port=port, model_name=loaded.name)
-    run_server(settings, Engine(loaded.student, settings, live))
+    provider = enable_tracing() if tracing else None
+    try:
+        run_server(settings, Engine(sources, settings, live))
+    finally:
+        if provider is not None:
+            provider.shutdown()

@@ -2,8 +2,41 @@
 
 from __future__ import annotations
 
-from vlkd_serving.routes import caption, embeddings, health, pictures, search, vqa
+from vlkd_serving.routes import (
+    caption,
+    chat,
+    classify,
+    docs,
+    embeddings,
+    health,
+    huggingface,
+    immich,
+    kserve,
+    models,
+    pictures,
+    search,
+    tei,
+    vqa,
+)
 
 __all__ = ["ROUTERS"]
 
-ROUTERS = (search.router, caption.router, vqa.router, embeddings.router, pictures.router, health.router)
+ROUTERS = tuple(
+    module.router
+    for module in (
+        search,
+        pictures,
+        caption,
+        vqa,
+        classify,
+        embeddings,
+        chat,
+        models,
+        huggingface,
+        kserve,
+        tei,
+        immich,
+        health,
+        docs,
+    )
+)

@@ -9,7 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from vlkd_serving.errors import ServingError, UnavailableError
 from vlkd_serving.routes.common import get_engine
-from vlkd_serving.schemas import ErrorResponse, HealthResponse
+from vlkd_serving.schemas.errors import ErrorResponse
+from vlkd_serving.schemas.native import HealthResponse
 
 __all__ = ["router"]
 

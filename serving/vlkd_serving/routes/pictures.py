@@ -7,11 +7,11 @@ from fastapi.responses import FileResponse
 
 from vlkd_serving.errors import NotFoundError
 from vlkd_serving.routes.common import get_engine
-from vlkd_serving.schemas import ErrorResponse
+from vlkd_serving.schemas.errors import ErrorResponse
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["search"])
+router = APIRouter(tags=["native"])
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
 

@@ -11,12 +11,12 @@ from vlkd_serving.errors import UnprocessableError
 from vlkd_serving.index import Hit
 from vlkd_serving.payload import body_schema, read_payload
 from vlkd_serving.routes.common import ERRORS, get_engine, picture_of
-from vlkd_serving.schemas import SearchRequest, SearchResponse, SearchResult
+from vlkd_serving.schemas.native import SearchRequest, SearchResponse, SearchResult
 from vlkd_serving.texts import require_text
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["search"])
+router = APIRouter(tags=["native"])
 
 
 @router.post("/v1/search", responses=ERRORS, openapi_extra=body_schema(SearchRequest))

@@ -1,0 +1,107 @@
+"""One encoding a picture: what caption, question, search and embedding of the same picture share."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from vlkd_serving.errors import DeadlineError
+from vlkd_serving.metrics import Metrics
+from vlkd_serving.protocol import EncodedPicture
+
+__all__ = ["EncoderCache", "picture_key"]
+
+
+@dataclass
+class _Run:
+    """One run of the encoder and how many wait for it."""
+
+    task: asyncio.Task[EncodedPicture]
+    waiters: int = 0
+
+
+def picture_key(content: bytes) -> bytes:
+    """Identity of an encoded picture: the SHA-256 of its bytes."""
+    return hashlib.sha256(content).digest()
+
+
+class EncoderCache:
+    """Keeps the encodings of the pictures seen last, and lets simultaneous askers share one run.
+
+    Args:
+        max_bytes: of all encodings together; 0 keeps none (simultaneous askers still share).
+        metrics: hits and misses.
+    """
+
+    def __init__(self, max_bytes: int, metrics: Metrics) -> None:
+        self._max_bytes = max_bytes
+        self._metrics = metrics
+        self._kept: OrderedDict[bytes, EncodedPicture] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._running: dict[bytes, _Run] = {}
+
+    def get(self, key: bytes) -> EncodedPicture | None:
+        """What is kept under ``key``; safe to call from any thread."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+                self._metrics.picture_cache.labels(result="hit").inc()
+            return found
+
+    async def encode(
+        self, key: bytes, run: Callable[[], Coroutine[Any, Any, EncodedPicture]], deadline: float
+    ) -> EncodedPicture:
+        """The encoding under ``key``: being made for someone else already, or made by ``run``.
+
+        The run goes on while anyone waits for it, and is cancelled when the last one leaves.
+
+        Args:
+            key: see :func:`picture_key`.
+            run: runs the encoder; its errors reach all who wait, and are not kept.
+            deadline: of this asker, on the event loop's clock.
+
+        Raises:
+            DeadlineError: not ready in time.
+        """
+        shared = self._running.get(key)
+        self._metrics.picture_cache.labels(result="miss" if shared is None else "shared").inc()
+        if shared is None:
+            shared = self._running[key] = _Run(asyncio.create_task(self._run(key, run)))
+        shared.waiters += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.shield(shared.task)
+        except TimeoutError:
+            raise DeadlineError("The answer was not ready in time.") from None
+        finally:
+            shared.waiters -= 1
+            if not shared.waiters and not shared.task.done():
+                shared.task.cancel()
+
+    async def _run(self, key: bytes, run: Callable[[], Coroutine[Any, Any, EncodedPicture]]) -> EncodedPicture:
+        try:
+            encoded = await run()
+            self._keep(key, encoded)
+            return encoded
+        finally:
+            self._running.pop(key, None)
+
+    def _keep(self, key: bytes, encoded: EncodedPicture) -> None:
+        with self._lock:
+            if encoded.nbytes > self._max_bytes or key in self._kept:
+                return
+            self._kept[key] = encoded
+            self._bytes += encoded.nbytes
+            while self._bytes > self._max_bytes:
+                _, oldest = self._kept.popitem(last=False)
+                self._bytes -= oldest.nbytes
+
+    def __len__(self) -> int:
+        return len(self._kept)

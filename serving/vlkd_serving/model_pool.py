@@ -1,0 +1,185 @@
+"""Several models by name: loaded when they are needed, unloaded when they are not, loaded anew when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from vlkd_hub.errors import VlkdError
+from vlkd_serving.errors import NotFoundError, UnavailableError
+from vlkd_serving.metrics import Metrics
+from vlkd_serving.pre import PrePool
+from vlkd_serving.protocol import Parts
+from vlkd_serving.served_model import ServedModel
+from vlkd_serving.settings import ServerSettings
+from vlkd_serving.slots import Slots
+
+__all__ = ["ModelPool", "ModelSource"]
+
+logger = logging.getLogger("vlkd.serving")
+
+RETRY_S = 2.0
+"""After a load that failed, requests are turned away this long before it is tried again."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that can be loaded.
+
+    Args:
+        name: by which requests ask for it.
+        load: reads it from disk; called on a thread, again after each unload.
+        fingerprint: of its embedding space, where that is known before it is loaded.
+    """
+
+    name: str
+    load: Callable[[], Parts]
+    fingerprint: str | None = None
+
+
+@dataclass(eq=False)
+class _Place:
+    source: ModelSource
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    model: ServedModel | None = None
+    users: int = 0
+    used_at: float = 0.0
+    failed_at: float | None = None
+
+
+class ModelPool:
+    """Holds the models of one server.
+
+    Args:
+        sources: the first is the default.
+        settings: ``idle_unload_s`` and the sizes of batches.
+        pre: decodes and tokenises for all of them.
+        core: threads that run them.
+        slots: one permit for each of these threads.
+        metrics: of the server.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[ModelSource],
+        settings: ServerSettings,
+        *,
+        pre: PrePool,
+        core: Executor,
+        slots: Slots,
+        metrics: Metrics,
+    ) -> None:
+        self._places = {source.name: _Place(source) for source in sources}
+        self._settings = settings
+        self._pre, self._core, self._slots, self._metrics = pre, core, slots, metrics
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the models, the default first."""
+        return list(self._places)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the batchers of every loaded model work."""
+        return all(place.model is None or place.model.alive for place in self._places.values())
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether a model is in memory."""
+        return self._places[name].model is not None
+
+    def check_name(self, name: str | None) -> str:
+        """The name itself, or the default's for None.
+
+        Raises:
+            NotFoundError: there is no such model.
+        """
+        if name is None:
+            return self.names[0]
+        if name not in self._places:
+            raise NotFoundError(f"There is no such model; known are: {', '.join(self.names)}.", "model")
+        return name
+
+    def detokenizer(self, name: str) -> Callable[[list[int]], str]:
+        """The function that turns tokens into words, of a model that is loaded.
+
+        Raises:
+            UnavailableError: it is not.
+        """
+        model = self._places[name].model
+        if model is None:
+            raise UnavailableError(f"The model '{name}' is not loaded; retry later.")
+        return model.parts.detokenize
+
+    @asynccontextmanager
+    async def use(self, name: str | None) -> AsyncIterator[ServedModel]:
+        """A loaded model, which stays loaded while the body runs.
+
+        Raises:
+            NotFoundError: there is no such model.
+            UnavailableError: it cannot be loaded.
+        """
+        place = self._places[self.check_name(name)]
+        place.users += 1
+        try:
+            yield place.model if place.model is not None else await self._load(place)
+        finally:
+            place.users -= 1
+            place.used_at = time.monotonic()
+
+    async def discard(self, name: str) -> None:
+        """Drop a model that fails; the next request loads it anew from disk."""
+        place = self._places[name]
+        logger.warning("model %s failed its check and will be loaded again", name)
+        await self._drop(place)
+
+    async def unload_idle(self) -> None:
+        """Unload what nobody has used for ``idle_unload_s``; returns at once where that is 0."""
+        limit = self._settings.idle_unload_s
+        for place in self._places.values():
+            if limit and place.model is not None and not place.users and time.monotonic() - place.used_at >= limit:
+                logger.info("model %s is idle and is unloaded", place.source.name)
+                await self._drop(place)
+
+    async def close(self) -> None:
+        """Stop and drop every model."""
+        for place in self._places.values():
+            await self._drop(place)
+
+    async def _load(self, place: _Place) -> ServedModel:
+        async with place.lock:
+            if place.model is not None:
+                return place.model
+            name = place.source.name
+            if place.failed_at is not None and time.monotonic() - place.failed_at < RETRY_S:
+                raise UnavailableError(f"The model '{name}' cannot be loaded; retry later.")
+            try:
+                parts = await asyncio.to_thread(place.source.load)
+            except (VlkdError, OSError) as error:
+                place.failed_at = time.monotonic()
+                logger.error("model %s cannot be loaded", name, exc_info=error)
+                raise UnavailableError(f"The model '{name}' cannot be loaded; retry later.") from error
+            place.failed_at = None
+            model = ServedModel(
+                name,
+                parts,
+                self._settings,
+                pre=self._pre,
+                core=self._core,
+                slots=self._slots,
+                metrics=self._metrics,
+            )
+            model.start()
+            place.model, place.used_at = model, time.monotonic()
+            self._metrics.models_loaded.labels(model=name).set(1)
+            return model
+
+    async def _drop(self, place: _Place) -> None:
+        model, place.model = place.model, None
+        if model is not None:
+            self._metrics.models_loaded.labels(model=place.source.name).set(0)
+            await model.stop()

@@ -1,0 +1,121 @@
+"""The parts of an ONNX student, one call each, so that every part can be batched on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from vlkd_hub.errors import InvalidInputError
+from vlkd_hub.runtime import GenerationSettings, OnnxStudent
+from vlkd_hub.runtime.decoder import CachedDecoder
+from vlkd_hub.runtime.stepwise import Step, generate_stepwise
+from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats
+
+__all__ = ["OnnxParts", "pad_contexts"]
+
+
+class OnnxParts:
+    """A :class:`vlkd_serving.protocol.Parts` on a bundle; safe to share between threads.
+
+    Args:
+        student: an opened bundle.
+    """
+
+    def __init__(self, student: OnnxStudent) -> None:
+        self.student = student
+        self._text = student.text_processor
+        padding = self._text.tokenizer.padding or {}
+        self._pad_id = int(padding.get("pad_id", 0))
+        self._text_length: int | None = padding.get("length")  # a bundle of fixed shapes pads every text to this
+
+    @property
+    def fingerprint(self) -> str:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        return self.student.manifest.fingerprint
+
+    @property
+    def dim(self) -> int:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        return self.student.manifest.embedding_dim
+
+    @property
+    def precision(self) -> str:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        return self.student.manifest.precision
+
+    @property
+    def max_tokens(self) -> int:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        return int((self._text.tokenizer.truncation or {}).get("max_length", 0))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """See :class:`vlkd_serving.protocol.Parts`; none where the bundle has no decoder."""
+        return tuple(self._text.tasks) if self.student.manifest.generation is not None else ()
+
+    def preprocess(self, image: Image.Image) -> Floats:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        pixels: Floats = self.student.image_processor([image])[0]
+        return pixels
+
+    def tokenize(self, text: str) -> list[int]:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        input_ids, mask = self._text([text])
+        return [int(token) for token in input_ids[0][mask[0] == 1]]
+
+    def detokenize(self, tokens: list[int]) -> str:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        return self._text.decode([tokens])[0]
+
+    def build_prompt(self, task: str, question: str | None) -> str:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        return self._text.build_prompt(task, question)
+
+    def settings(self, task: str, num_beams: int | None, max_new_tokens: int | None) -> GenerationSettings:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        return self.student.settings(task, num_beams=num_beams, max_new_tokens=max_new_tokens)
+
+    def encode_pictures(self, pixels: Sequence[Floats]) -> list[EncodedPicture]:
+        """See :class:`vlkd_serving.protocol.Parts`. Rows are copied: a kept one must not hold its whole batch."""
+        embeds, states = self.student.encode_image(np.stack(pixels))
+        if len(pixels) == 1:
+            return [EncodedPicture(embeds[0], states[0])]
+        return [EncodedPicture(embeds[row].copy(), states[row].copy()) for row in range(len(pixels))]
+
+    def encode_texts(self, tokens: Sequence[list[int]]) -> list[EncodedText]:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        lengths = [len(row) for row in tokens]
+        shape = (len(tokens), self._text_length or max(lengths))
+        input_ids = np.full(shape, self._pad_id, dtype=np.int64)
+        mask = np.zeros(shape, dtype=np.int64)
+        for row, ids in enumerate(tokens):
+            input_ids[row, : len(ids)] = ids
+            mask[row, : len(ids)] = 1
+        embeds, states = self.student.encode_text(input_ids, mask)
+        return [
+            EncodedText(embeds[row].copy(), states[row, :length].copy(), length) for row, length in enumerate(lengths)
+        ]
+
+    def write(
+        self, contexts: Sequence[Floats], settings: GenerationSettings, dropped: Collection[int]
+    ) -> Iterator[Step]:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        context, mask = pad_contexts(contexts)
+        sessions, spec = self.student.sessions, self.student.manifest.generation
+        if spec is None:
+            raise InvalidInputError("This model only embeds: it was exported without a decoder, so it cannot write.")
+        decoder = CachedDecoder(sessions["cross_attention"], sessions["decoder"], spec, context, mask)
+        return generate_stepwise(decoder, len(contexts), settings, with_scores=True, dropped=dropped)
+
+
+def pad_contexts(contexts: Sequence[Floats]) -> tuple[Floats, np.ndarray[tuple[int, int], np.dtype[np.int64]]]:
+    """Stack contexts of different lengths, (tokens, width) each, with a mask that is 1 where they are real."""
+    longest = max(context.shape[0] for context in contexts)
+    padded = np.zeros((len(contexts), longest, contexts[0].shape[1]), dtype=np.float32)
+    mask = np.zeros((len(contexts), longest), dtype=np.int64)
+    for row, context in enumerate(contexts):
+        padded[row, : len(context)] = context
+        mask[row, : len(context)] = 1
+    return padded, mask

@@ -1,0 +1,103 @@
+"""The first stage of every request: untrusted bytes and texts become arrays, on a bounded pool of threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+from vlkd_serving.encoder_cache import EncoderCache, picture_key
+from vlkd_serving.errors import DeadlineError
+from vlkd_serving.images import PictureLimits, decode_base64, decode_picture
+from vlkd_serving.metrics import Metrics
+from vlkd_serving.protocol import EncodedPicture, Floats, Parts
+from vlkd_serving.security.fetch import Fetcher, is_url
+from vlkd_serving.settings import ServerSettings
+
+__all__ = ["Picture", "PrePool", "PreparedPicture"]
+
+Picture: TypeAlias = bytes | str
+"""An encoded picture: its bytes, or base64 / data URL text."""
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class PreparedPicture:
+    """A picture's identity with either its encoding, where that is known already, or its pixels, (3, H, W)."""
+
+    key: bytes
+    encoded: EncodedPicture | None = None
+    pixels: Floats | None = None
+
+
+class PrePool:
+    """Decodes, preprocesses and tokenises. Admission bounds what can wait for its threads.
+
+    Args:
+        settings: number of threads and the limits of a picture.
+        metrics: counts what comes too late.
+    """
+
+    def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
+        self._pool = ThreadPoolExecutor(settings.pre_workers, thread_name_prefix="vlkd-pre")
+        self._metrics = metrics
+        self._fetcher = (
+            Fetcher(settings.fetch_hosts, settings.max_picture_bytes, settings.fetch_timeout_s)
+            if settings.fetch_hosts
+            else None
+        )
+        self._limits = PictureLimits(
+            max_bytes=settings.max_picture_bytes,
+            max_pixels=settings.max_picture_pixels,
+            max_aspect_ratio=settings.max_aspect_ratio,
+        )
+
+    async def picture(
+        self, picture: Picture, parts: Parts, cache: EncoderCache, param: str, deadline: float
+    ) -> PreparedPicture:
+        """Decode and preprocess one picture, unless its encoding is in ``cache``.
+
+        Raises:
+            ServingError: it cannot be used; ``param`` names the field.
+            DeadlineError: not done in time.
+        """
+
+        def work() -> PreparedPicture:
+            content = self._bytes(picture, param)
+            key = picture_key(content)
+            encoded = cache.get(key)
+            if encoded is not None:
+                return PreparedPicture(key, encoded)
+            return PreparedPicture(key, None, parts.preprocess(decode_picture(content, self._limits, param)))
+
+        return await self.run(work, deadline)
+
+    def _bytes(self, picture: Picture, param: str) -> bytes:
+        if isinstance(picture, bytes):
+            return picture
+        if self._fetcher is not None and is_url(picture):
+            return self._fetcher.fetch(picture, param)
+        return decode_base64(picture, self._limits, param)
+
+    async def tokens(self, texts: Sequence[str], parts: Parts, deadline: float) -> list[list[int]]:
+        """Token ids of each text."""
+        return await self.run(lambda: [parts.tokenize(text) for text in texts], deadline)
+
+    async def run(self, work: Callable[[], Value], deadline: float) -> Value:
+        """Run ``work`` on the pool.
+
+        Raises:
+            DeadlineError: not done in time. What waits for a thread is taken back; what runs already ends unheard.
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        except TimeoutError:
+            self._metrics.rejected.labels(reason="deadline").inc()
+            raise DeadlineError("The answer was not ready in time.") from None
+
+    def shutdown(self) -> None:
+        """End the threads; what still waits is given up."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,129 @@
+"""The native routes: search, caption, question, classification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from vlkd_serving.schemas.base import MODEL, PICTURE, PIXEL, Answer, Request
+
+__all__ = [
+    "CaptionRequest",
+    "CaptionResponse",
+    "ClassifyRequest",
+    "ClassifyResponse",
+    "EntailRequest",
+    "HealthResponse",
+    "Label",
+    "SearchRequest",
+    "SearchResponse",
+    "SearchResult",
+    "VqaRequest",
+    "VqaResponse",
+]
+
+
+class SearchRequest(Request):
+    """A text or a picture to look for."""
+
+    text: str | None = Field(None, description="What to look for.", examples=["a red circle"])
+    image: str | None = Field(None, description=f"A picture to look for others like it: {PICTURE}")
+    k: int = Field(10, description="How many results.", ge=1, examples=[5])
+
+
+class _Generation(Request):
+    model: str | None = MODEL
+    num_beams: int | None = Field(None, description="Beam width; by default the model's own.", ge=1)
+    max_new_tokens: int | None = Field(None, description="Longest answer in tokens; by default the model's own.", ge=1)
+
+
+class CaptionRequest(_Generation):
+    """A picture to describe."""
+
+    image: str = Field(description=PICTURE, examples=[PIXEL])
+
+
+class VqaRequest(_Generation):
+    """A picture and a question about it."""
+
+    image: str = Field(description=PICTURE, examples=[PIXEL])
+    question: str = Field(description="A question about the picture.", examples=["what color is the circle?"])
+
+
+class ClassifyRequest(Request):
+    """A picture and the labels to choose from."""
+
+    image: str = Field(description=PICTURE, examples=[PIXEL])
+    labels: list[str] = Field(description="At least two.", min_length=2, examples=[["a circle", "a square"]])
+    template: str = Field("{}", description="Each label is put in place of {}.", examples=["a picture of {}"])
+    logit_scale: float = Field(
+        100.0, description="Cosines times this go into the softmax.", gt=0, le=1000, allow_inf_nan=False
+    )
+    model: str | None = MODEL
+
+
+class EntailRequest(Request):
+    """A picture and a sentence that it may or may not show."""
+
+    image: str = Field(description=PICTURE, examples=[PIXEL])
+    hypothesis: str = Field(description="The sentence.", examples=["there is a circle"])
+    model: str | None = MODEL
+
+
+class SearchResult(Answer):
+    """One picture found."""
+
+    id: str
+    score: float = Field(description="Cosine similarity to the query, -1 to 1.")
+    image_url: str | None = Field(description="Address of the picture on this server, or null where it has none.")
+    metadata: dict[str, Any]
+
+
+class SearchResponse(Answer):
+    """Pictures found, best first."""
+
+    results: list[SearchResult]
+    generation: int = Field(description="Generation of the index that answered.")
+    latency_ms: float
+
+
+class CaptionResponse(Answer):
+    """A description of the picture."""
+
+    caption: str
+    score: float = Field(description="Geometric mean of the tokens' probabilities.")
+    model: str
+    latency_ms: float
+
+
+class VqaResponse(Answer):
+    """A short answer to the question."""
+
+    answer: str
+    score: float = Field(description="Geometric mean of the tokens' probabilities.")
+    model: str
+    latency_ms: float
+
+
+class Label(Answer):
+    """One label with its share of the softmax and its cosine similarity to the picture."""
+
+    label: str
+    score: float
+    similarity: float
+
+
+class ClassifyResponse(Answer):
+    """Labels, best first; the scores add up to 1."""
+
+    labels: list[Label]
+    model: str
+    latency_ms: float
+
+
+class HealthResponse(Answer):
+    """State of the server."""
+
+    status: str
+    detail: str | None = None

@@ -1,0 +1,3 @@
+"""Who may ask, how often, and what may be fetched."""
+
+from __future__ import annotations

@@ -1,0 +1,118 @@
+"""API keys: random, shown once, and kept only as a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlkd_hub.errors import InvalidInputError
+
+__all__ = ["SCOPES", "ApiKey", "KeyRing", "add_key"]
+
+SCOPES = ("read", "write")
+"""``read`` covers every question to the server, ``write`` also what changes its index."""
+PREFIX = "vlkd-"
+RANDOM_BYTES = 32
+"""So much chance needs no slow hash: nobody guesses 256 bits."""
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key as it is kept.
+
+    Args:
+        name: for people, logs and rate limits.
+        scopes: of :data:`SCOPES`.
+        sha256: of the key, hexadecimal.
+    """
+
+    name: str
+    scopes: tuple[str, ...]
+    sha256: str
+
+
+class KeyRing:
+    """The keys that a server knows.
+
+    Args:
+        keys: at least one.
+    """
+
+    def __init__(self, keys: Sequence[ApiKey]) -> None:
+        self._keys = tuple(keys)
+
+    @classmethod
+    def load(cls, path: str | Path) -> KeyRing:
+        """Read a file of keys, one JSON object a line, as :func:`add_key` writes it.
+
+        Raises:
+            InvalidInputError: no such file, no key in it, or a line that is none.
+        """
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            raise InvalidInputError(f"There is no file of keys at {path}. Make one with `vlkd keys add`.") from None
+        keys = [_parse(line, number, path) for number, line in enumerate(lines, 1) if line.strip()]
+        if not keys:
+            raise InvalidInputError(f"{path} holds no key. Add one with `vlkd keys add`.")
+        return cls(keys)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the keys."""
+        return [key.name for key in self._keys]
+
+    def find(self, token: str) -> ApiKey | None:
+        """The key that a client presents, or None. Every kept hash is compared, in constant time."""
+        digest = hash_key(token)
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.sha256, digest):
+                found = key
+        return found
+
+
+def hash_key(token: str) -> str:
+    """SHA-256 of a key, hexadecimal."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def add_key(path: str | Path, name: str, scopes: Iterable[str]) -> str:
+    """Make a key and append its hash to a file that only its owner can read.
+
+    Returns:
+        The key; it cannot be read from the file again.
+
+    Raises:
+        InvalidInputError: an unknown scope, none, or a name that is empty or taken.
+    """
+    path, chosen = Path(path), tuple(dict.fromkeys(scopes))
+    if not chosen or not set(chosen) <= set(SCOPES):
+        raise InvalidInputError(f"Scopes must be some of {', '.join(SCOPES)}, got {', '.join(chosen) or 'none'}.")
+    taken = KeyRing.load(path).names if path.exists() and path.stat().st_size else []
+    if not name.strip() or name in taken:
+        raise InvalidInputError(f"Give the key a name of its own; {name!r} is empty or taken.")
+    token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+    line = json.dumps({"name": name, "scopes": list(chosen), "sha256": hash_key(token)}) + "\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+        file.write(line)
+    return token
+
+
+def _parse(line: str, number: int, path: str | Path) -> ApiKey:
+    try:
+        entry = json.loads(line)
+        key = ApiKey(str(entry["name"]), tuple(entry["scopes"]), str(entry["sha256"]))
+        good = len(bytes.fromhex(key.sha256)) == 32 and set(key.scopes) <= set(SCOPES)
+    except (ValueError, KeyError, TypeError):
+        good = False
+    if not good:
+        raise InvalidInputError(f"Line {number} of {path} is not a key. Make keys with `vlkd keys add`.")
+    return key

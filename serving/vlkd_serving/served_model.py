@@ -1,0 +1,175 @@
+"""One loaded model: its parts, a batcher before each, and the cache of its image encoder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+
+from vlkd_hub.errors import InvalidInputError
+from vlkd_hub.runtime.stepwise import Written
+from vlkd_serving.batching import DynamicBatcher
+from vlkd_serving.context import current
+from vlkd_serving.encoder_cache import EncoderCache
+from vlkd_serving.errors import UnprocessableError
+from vlkd_serving.metrics import Metrics
+from vlkd_serving.pre import Picture, PrePool
+from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats, Parts
+from vlkd_serving.settings import ServerSettings
+from vlkd_serving.slots import Slots
+from vlkd_serving.writing import ContinuousWriter, TokenListener
+
+__all__ = ["ServedModel"]
+
+PROMPTS_KEPT = 64
+"""Prompts whose encodings are kept: the caption's is the same for every picture, and questions repeat."""
+
+
+class ServedModel:
+    """A model in service.
+
+    Args:
+        name: by which requests ask for it.
+        parts: the model.
+        settings: sizes of batches and queues.
+        pre: decodes and tokenises.
+        core: threads that run the model's parts.
+        slots: one permit for each of these threads.
+        metrics: of all parts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parts: Parts,
+        settings: ServerSettings,
+        *,
+        pre: PrePool,
+        core: Executor,
+        slots: Slots,
+        metrics: Metrics,
+    ) -> None:
+        self.name = name
+        self.parts = parts
+        self.cache = EncoderCache(settings.picture_cache_bytes, metrics)
+        self._settings = settings
+        self._pre = pre
+        self._prompts: OrderedDict[tuple[str, str | None], EncodedText] = OrderedDict()
+        common: dict[str, Any] = {
+            "executor": core,
+            "slots": slots,
+            "max_delay_s": settings.max_delay_s,
+            "max_queue": settings.max_queue,
+            "metrics": metrics,
+        }
+        self._pictures: DynamicBatcher[Floats, EncodedPicture] = DynamicBatcher(
+            "image_encoder", lambda items, _: parts.encode_pictures(items), max_batch=settings.max_batch, **common
+        )
+        self._texts: DynamicBatcher[list[int], EncodedText] = DynamicBatcher(
+            "text_encoder", lambda items, _: parts.encode_texts(items), max_batch=settings.max_batch, **common
+        )
+        self._writer = ContinuousWriter(
+            "decoder", parts.write, max_rows=settings.max_batch, max_cohorts=settings.max_cohorts, **common
+        )
+
+    def start(self) -> None:
+        """Start the batchers; call it inside the running event loop."""
+        for part in (self._pictures, self._texts, self._writer):
+            part.start()
+
+    async def stop(self) -> None:
+        """Stop the batchers; what waits in them fails."""
+        for part in (self._pictures, self._texts, self._writer):
+            await part.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether every batcher works."""
+        return self._pictures.alive and self._texts.alive and self._writer.alive
+
+    async def encode_picture(self, picture: Picture, param: str, deadline: float) -> EncodedPicture:
+        """Embedding and states of one picture, from the cache or from the encoder."""
+        with self._pictures.expect():
+            prepared = await self._pre.picture(picture, self.parts, self.cache, param, deadline)
+        if prepared.encoded is not None:
+            return prepared.encoded
+        assert prepared.pixels is not None
+        pixels, priority = prepared.pixels, current().priority
+        # Another asker of the same picture may have more time than this one.
+        longest = max(deadline, asyncio.get_running_loop().time() + self._settings.deadline_s)
+        return await self.cache.encode(
+            prepared.key, lambda: self._pictures.submit(pixels, longest, priority=priority), deadline
+        )
+
+    async def encode_texts(self, texts: Sequence[str], deadline: float) -> list[EncodedText]:
+        """Embedding and states of each text."""
+        if not texts:
+            return []
+        with self._texts.expect(len(texts)):
+            tokens = await self._pre.tokens(texts, self.parts, deadline)
+        priority = current().priority
+        submitted = (self._texts.submit(ids, deadline, priority=priority, length=len(ids)) for ids in tokens)
+        return await gather_all(*submitted)
+
+    async def write(
+        self,
+        task: str,
+        picture: Picture,
+        question: str | None,
+        options: tuple[int | None, int | None],
+        deadline: float,
+        on_token: TokenListener | None = None,
+    ) -> tuple[Written, int]:
+        """Caption a picture, or answer a question about it.
+
+        Returns:
+            The text, and the number of tokens of its prompt.
+
+        Raises:
+            UnprocessableError: the model has no such task.
+        """
+        self.require_task(task)
+        settings = self.parts.settings(task, *options)
+        with self._writer.expect():
+            encoded, prompt = await gather_all(
+                self.encode_picture(picture, "image", deadline), self._prompt(task, question, deadline)
+            )
+        context = np.concatenate([encoded.states, prompt.states])
+        priority = current().priority
+        written = await self._writer.submit(context, settings, deadline, priority=priority, on_token=on_token)
+        return written, prompt.tokens
+
+    def require_task(self, task: str) -> None:
+        """Raises :class:`UnprocessableError` unless the model has this task."""
+        if task not in self.parts.tasks:
+            known = ", ".join(self.parts.tasks) or "none: it only embeds"
+            raise UnprocessableError(f"The model '{self.name}' has no task '{task}'; its tasks are {known}.", "model")
+
+    async def _prompt(self, task: str, question: str | None, deadline: float) -> EncodedText:
+        key = (task, question)
+        kept = self._prompts.get(key)
+        if kept is not None:
+            self._prompts.move_to_end(key)
+            return kept
+        try:
+            text = self.parts.build_prompt(task, question)
+        except InvalidInputError as error:
+            raise UnprocessableError(str(error), "question") from None
+        (encoded,) = await self.encode_texts([text], deadline)
+        self._prompts[key] = encoded
+        if len(self._prompts) > PROMPTS_KEPT:
+            self._prompts.popitem(last=False)
+        return encoded
+
+
+async def gather_all(*work: Any) -> Any:
+    """Every result in order; the first error is raised only after all have ended, so none runs on unadmitted."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results

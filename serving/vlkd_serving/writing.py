@@ -1,0 +1,274 @@
+"""Continuous batching of generation: a finished text leaves at once, and new ones join while others are written."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from vlkd_hub.runtime.stepwise import Step, Written
+from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError
+from vlkd_serving.metrics import Metrics
+from vlkd_serving.protocol import Floats
+from vlkd_serving.slots import Slots
+
+__all__ = ["ContinuousWriter", "TokenListener", "WriteFunction"]
+
+WriteFunction = Callable[[Sequence[Floats], Any, set[int]], Iterator[Step]]
+TokenListener = Callable[[int], None]
+
+
+@dataclass(eq=False)
+class _Entry:
+    context: Floats
+    settings: Any
+    deadline: float
+    priority: int
+    on_token: TokenListener | None
+    future: asyncio.Future[Written]
+    told: int = 0
+    """Tokens that the listener has heard; a retry does not repeat them."""
+    arrived: float = field(default_factory=time.perf_counter)
+
+
+@dataclass(eq=False)
+class _Cohort:
+    """Texts that began together, so that they are of equal length at every step."""
+
+    entries: list[_Entry]
+    steps: Iterator[Step] | None = None
+    dropped: set[int] = field(default_factory=set)
+    length: int = 0
+    """Tokens of each open text so far."""
+
+
+class ContinuousWriter:
+    """Writes texts for many requests at once, step by step.
+
+    Texts that start together form a cohort, since the decoder reads one position for all its rows. Several cohorts are
+    written in turns, a step each, so a new request does not wait for the texts that are half done. A row leaves its
+    cohort when it ends, when its client has gone, or at its deadline.
+
+    Args:
+        part: name for metrics.
+        write: ``write(contexts, settings, dropped)`` -> steps; called on ``executor``.
+        executor: threads that run steps.
+        slots: shared with the batchers; held from step to step only while nobody else waits.
+        max_rows: most texts of one cohort; only requests of equal settings share one.
+        max_cohorts: most cohorts at once; further requests wait and then start together.
+        max_delay_s: longest wait for expected requests when nothing is being written, seconds.
+        max_queue: most requests that wait.
+        metrics: as :class:`vlkd_serving.batching.DynamicBatcher`; a batch is a cohort.
+    """
+
+    def __init__(
+        self,
+        part: str,
+        write: WriteFunction,
+        *,
+        executor: Executor,
+        slots: Slots,
+        max_rows: int,
+        max_cohorts: int,
+        max_delay_s: float,
+        max_queue: int,
+        metrics: Metrics,
+    ) -> None:
+        self.part = part
+        self._write = write
+        self._executor = executor
+        self._slots = slots
+        self._max_rows = max_rows
+        self._max_cohorts = max_cohorts
+        self._max_delay_s = max_delay_s
+        self._max_queue = max_queue
+        self._metrics = metrics
+        self._queue: list[_Entry] = []
+        self._cohorts: deque[_Cohort] = deque()
+        self._expected = 0
+        self._changed = asyncio.Event()
+        self._attention = threading.Event()
+        self._worker: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the worker; call it inside the running event loop."""
+        self._worker = asyncio.get_running_loop().create_task(self._work(), name=f"writer-{self.part}")
+
+    async def stop(self) -> None:
+        """Stop the worker; texts that are not done fail with :class:`UnavailableError`."""
+        if self._worker is None:
+            return
+        self._attention.set()
+        self._worker.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._worker
+        self._worker = None
+        for entry in [*self._queue, *(entry for cohort in self._cohorts for entry in cohort.entries)]:
+            _fail(entry, UnavailableError("The server is shutting down."))
+        self._queue.clear()
+        self._cohorts.clear()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker runs."""
+        return self._worker is not None and not self._worker.done()
+
+    @contextmanager
+    def expect(self, items: int = 1) -> Iterator[None]:
+        """Tell that ``items`` are being prepared and will be submitted when the body ends."""
+        self._expected += items
+        try:
+            yield
+        finally:
+            self._expected -= items
+            self._changed.set()
+
+    async def submit(
+        self,
+        context: Floats,
+        settings: Any,
+        deadline: float,
+        *,
+        priority: int = 0,
+        on_token: TokenListener | None = None,
+    ) -> Written:
+        """Write one text.
+
+        Args:
+            context: what the decoder looks at, (tokens, width).
+            settings: how to choose tokens; hashable.
+            deadline: on the event loop's clock.
+            priority: higher ones start first.
+            on_token: called in the event loop with each token of the text, in order.
+
+        Raises:
+            OverloadedError: too many wait.
+            DeadlineError: not done in time.
+            UnavailableError: the writer is not running.
+        """
+        if not self.alive:
+            raise UnavailableError("The server is not ready.")
+        if len(self._queue) >= self._max_queue:
+            self._metrics.rejected.labels(reason="queue_full").inc()
+            raise OverloadedError(f"{self._max_queue} texts already wait to be written; retry shortly.")
+        future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Entry(context, settings, deadline, priority, on_token, future))
+        self._depth()
+        self._changed.set()
+        self._attention.set()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await future
+        except TimeoutError:
+            self._metrics.rejected.labels(reason="deadline").inc()
+            raise DeadlineError("The answer was not ready in time.") from None
+        finally:
+            self._attention.set()  # a row that nobody waits for is dropped at the next step
+
+    async def _work(self) -> None:
+        while True:
+            await self._gather()
+            async with self._slots:
+                self._form_cohorts()
+                if self._cohorts:
+                    await self._advance(self._cohorts.popleft())
+
+    async def _gather(self) -> None:
+        """Return when there is something to write; with nothing begun, wait a little for who is expected."""
+        while not self._queue and not self._cohorts:
+            self._changed.clear()
+            await self._changed.wait()
+        await asyncio.sleep(0)  # let requests that became ready in this same turn of the loop join
+        until = asyncio.get_running_loop().time() + self._max_delay_s
+        while not self._cohorts and self._expected > 0 and len(self._queue) < self._max_rows:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
+
+    def _form_cohorts(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._queue = [entry for entry in self._queue if not entry.future.done() and entry.deadline > now]
+        while self._queue and len(self._cohorts) < self._max_cohorts:
+            first = min(self._queue, key=lambda entry: -entry.priority)
+            same = [entry for entry in self._queue if entry.settings == first.settings]
+            same.sort(key=lambda entry: -entry.priority)
+            chosen = same[: self._max_rows]
+            self._queue = [entry for entry in self._queue if entry not in chosen]
+            self._metrics.batch_size.labels(part=self.part).observe(len(chosen))
+            for entry in chosen:
+                self._metrics.queue_seconds.labels(part=self.part).observe(time.perf_counter() - entry.arrived)
+            self._cohorts.append(_Cohort(chosen))
+        self._depth()
+
+    async def _advance(self, cohort: _Cohort) -> None:
+        """Write a cohort on until something has to be decided, then put it back in line."""
+        cohort.dropped |= {row for row, entry in enumerate(cohort.entries) if entry.future.done()}
+        if len(cohort.dropped) == len(cohort.entries):
+            return
+        self._attention.clear()
+        alone = not self._cohorts and not self._queue
+        loop = asyncio.get_running_loop()
+        self._cohorts.append(cohort)
+        try:
+            step = await loop.run_in_executor(self._executor, self._steps, cohort, alone, loop)
+        except Exception as error:
+            self._cohorts.remove(cohort)
+            self._isolate(cohort, error)
+            return
+        if step is None:
+            self._cohorts.remove(cohort)
+            self._isolate(cohort, RuntimeError(f"{self.part} ended without finishing every text"))
+            return
+        for row, written in step.finished.items():
+            if not cohort.entries[row].future.done():
+                cohort.entries[row].future.set_result(written)
+        if all(entry.future.done() for entry in cohort.entries):
+            self._cohorts.remove(cohort)
+
+    def _steps(self, cohort: _Cohort, alone: bool, loop: asyncio.AbstractEventLoop) -> Step | None:
+        """On a core thread: one step, or, where no other cohort takes turns, as many as nobody else interrupts."""
+        begin = time.perf_counter()
+        if cohort.steps is None:
+            contexts = [entry.context for entry in cohort.entries]
+            cohort.steps = self._write(contexts, cohort.entries[0].settings, cohort.dropped)
+        while True:
+            step = next(cohort.steps, None)
+            if step is not None:
+                self._tell(cohort, step, loop)
+            interrupted = self._attention.is_set() or self._slots.contended
+            if step is None or step.finished or not alone or interrupted:
+                self._metrics.infer_seconds.labels(part=self.part).observe(time.perf_counter() - begin)
+                return step
+
+    def _tell(self, cohort: _Cohort, step: Step, loop: asyncio.AbstractEventLoop) -> None:
+        cohort.length += bool(step.tokens)
+        for row, token in step.tokens.items():
+            entry = cohort.entries[row]
+            if entry.on_token is not None and cohort.length > entry.told:
+                entry.told = cohort.length
+                loop.call_soon_threadsafe(entry.on_token, token)
+
+    def _isolate(self, cohort: _Cohort, error: Exception) -> None:
+        """After a failure, write each text of the cohort alone; one that fails alone is at fault."""
+        live = [entry for entry in cohort.entries if not entry.future.done()]
+        if len(live) == 1 and len(cohort.entries) == 1:
+            _fail(live[0], error)
+            return
+        self._cohorts.extend(_Cohort([entry]) for entry in live)
+
+    def _depth(self) -> None:
+        self._metrics.queue_depth.labels(part=self.part).set(len(self._queue))
+
+
+def _fail(entry: _Entry, error: Exception) -> None:
+    if not entry.future.done():
+        entry.future.set_exception(error)

@@ -13,7 +13,10 @@ class BenchGroup(EntryPointGroup):
     """The benches of ``vlkd bench``."""
 
     entry_point_group = "vlkd.benches"
-    verbs = {"caption": Verb("Seconds for one caption at batch 1: torch, ONNX, and over HTTP.", "export")}
+    verbs = {
+        "caption": Verb("Seconds for one caption at batch 1: torch, ONNX, and over HTTP.", "export"),
+        "index": Verb("Queries a second of a large index: recall, memory, changes while it is searched.", "serve"),
+    }
 
 
 app = typer.Typer(

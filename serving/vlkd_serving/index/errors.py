@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from vlkd_hub.errors import BundleError, VlkdError
+from vlkd_hub.errors import BundleError, InvalidInputError, VlkdError
 
-__all__ = ["IndexCorruptError", "IndexLockedError"]
+__all__ = ["IndexCorruptError", "IndexLockedError", "IndexWriteError", "SpaceError", "WhereError"]
 
 
 class IndexCorruptError(BundleError):
-    """A file of the index is missing, cut short or changed: its size or SHA-256 is not the manifest's."""
+    """A file of the index is missing, cut short, changed or not a plain file."""
 
 
 class IndexLockedError(VlkdError):
     """Another process is writing this index."""
+
+
+class IndexWriteError(VlkdError, OSError):
+    """The disk refused a write (full, broken): what was acknowledged before is safe, this change is not made."""
+
+
+class SpaceError(BundleError):
+    """The index holds vectors of another embedding space than the one that was asked for."""
+
+
+class WhereError(InvalidInputError):
+    """A filter cannot be read; the message shows where it stops making sense."""

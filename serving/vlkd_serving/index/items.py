@@ -5,20 +5,31 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vlkd_hub.errors import InvalidInputError
+from vlkd_serving.index import fsio
+from vlkd_serving.index.errors import IndexCorruptError, WhereError
+from vlkd_serving.index.where import Condition
 
-__all__ = ["Item", "ItemStore", "write_items"]
+__all__ = ["SCHEMA_VERSION", "Item", "ItemStore", "metadata_json", "write_items"]
 
-_SCHEMA = "CREATE TABLE items (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, path TEXT, metadata TEXT NOT NULL)"
+SCHEMA_VERSION = 2
+_CREATE = "CREATE TABLE items (row INTEGER PRIMARY KEY, id TEXT NOT NULL {unique}, path TEXT, metadata TEXT NOT NULL)"
+_INSERT = "INSERT INTO items VALUES (?, ?, ?, ?)"
 _MAX_ID_CHARS = 1024
+_MAX_METADATA_BYTES = 1 << 20
+_MOST_MARKS = 500
+_ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
     """One entry of an index.
 
@@ -33,25 +44,43 @@ class Item:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.id or len(self.id) > _MAX_ID_CHARS or "\x00" in self.id:
+        if not self.id or len(self.id) > _MAX_ID_CHARS or "\x00" in self.id or not _is_text(self.id):
             raise InvalidInputError(
-                f"An id must have 1 to {_MAX_ID_CHARS} characters and no NUL, got {self.id[:80]!r}."
+                f"An id must be text of 1 to {_MAX_ID_CHARS} characters without NUL, got {self.id[:80]!r}."
             )
 
 
+def metadata_json(item: Item) -> str:
+    """An item's metadata as the text that is stored.
+
+    Raises:
+        InvalidInputError: something JSON cannot hold, NaN, or more than 1 MiB.
+    """
+    try:
+        text = json.dumps(item.metadata, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidInputError(f"The metadata of {item.id!r} holds something that JSON cannot.") from None
+    if len(text) > _MAX_METADATA_BYTES:
+        raise InvalidInputError(f"The metadata of {item.id!r} has more than {_MAX_METADATA_BYTES >> 20} MiB.")
+    return text
+
+
 def write_items(path: Path, items: Iterable[Item]) -> None:
-    """Write items to a new SQLite file; the n-th item gets row n, its vector's position.
+    """Write items to a new SQLite file and force it to the disk; the n-th item gets row n, its vector's position.
 
     Raises:
         InvalidInputError: an id occurs twice.
     """
-    connection = sqlite3.connect(path)
+    connection = sqlite3.connect(":memory:")
     try:
-        connection.execute("PRAGMA journal_mode = OFF")
-        connection.execute(_SCHEMA)
-        rows = ((row, item.id, item.path, json.dumps(item.metadata)) for row, item in enumerate(items))
-        connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows)
+        connection.execute(_CREATE.format(unique="UNIQUE"))
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        rows = ((row, item.id, item.path, metadata_json(item)) for row, item in enumerate(items))
+        connection.executemany(_INSERT, rows)
         connection.commit()
+        with fsio.DurableFile(path) as handle:
+            handle.write(connection.serialize())
+            handle.sync()
     except sqlite3.IntegrityError:
         raise InvalidInputError("Two items of the index have the same id; ids must be unique.") from None
     finally:
@@ -59,35 +88,121 @@ def write_items(path: Path, items: Iterable[Item]) -> None:
 
 
 class ItemStore:
-    """Read-only access to a committed items file; safe to use from several threads."""
+    """Items by row or id; safe to use from several threads.
 
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
-        )
+    Its connection may read the table of items and nothing else: SQLite itself refuses any other statement.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
         self._lock = threading.Lock()
+
+    @classmethod
+    def read(cls, path: Path) -> ItemStore:
+        """Open a committed file, read-only."""
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        store = cls(connection, str(path))
+        version = store._run("PRAGMA user_version", ())[0][0]
+        if version not in (0, SCHEMA_VERSION):  # 0: written by format 1
+            raise IndexCorruptError(f"{path} has the schema version {version}; this version reads {SCHEMA_VERSION}.")
+        store._run("SELECT 1 FROM json_each('[]')", ())  # SQLite sets it up at its first use, which is no read
+        connection.set_authorizer(_authorise)
+        return store
+
+    @classmethod
+    def in_memory(cls) -> ItemStore:
+        """An empty store that :meth:`append` fills; an id may occur more than once."""
+        connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        connection.execute(_CREATE.format(unique=""))
+        connection.execute("CREATE INDEX items_id ON items (id)")
+        return cls(connection, "the log")
+
+    def append(self, row: int, items: Sequence[Item]) -> None:
+        """Add items of an in-memory store from a row on."""
+        with self._lock:
+            values = [(row + n, item.id, item.path, metadata_json(item)) for n, item in enumerate(items)]
+            self._connection.executemany(_INSERT, values)
 
     def rows(self, rows: Sequence[int]) -> list[Item]:
         """The items at the given rows, in that order."""
-        marks = ",".join("?" * len(rows))
-        found = {int(row): item for row, item in self._select(f"WHERE row IN ({marks})", tuple(rows))}
-        return [found[row] for row in rows]
+        found: dict[int, Item] = {}
+        for start in range(0, len(rows), _MOST_MARKS):
+            part = tuple(rows[start : start + _MOST_MARKS])
+            found |= dict(self._items(f"WHERE row IN ({','.join('?' * len(part))})", part))
+        try:
+            return [found[row] for row in rows]
+        except KeyError as error:
+            raise IndexCorruptError(f"{self._name} has no item for row {error}.") from None
 
-    def get(self, item_id: str) -> Item | None:
-        """The item with this id, or None."""
-        found = self._select("WHERE id = ?", (item_id,))
-        return found[0][1] if found else None
+    def row_of(self, item_id: str) -> int | None:
+        """The row of an id, or None."""
+        found = self._run("SELECT row FROM items WHERE id = ?", (item_id,))
+        return int(found[0][0]) if found else None
 
-    def all(self) -> list[Item]:
-        """Every item in row order."""
-        return [item for _, item in self._select("ORDER BY row", ())]
+    def last_row_of(self, item_id: str, before: int) -> int | None:
+        """The last row of an id below a row, or None; for a store in memory, where an id may occur again."""
+        found = self._run("SELECT max(row) FROM items WHERE id = ? AND row < ?", (item_id, before))
+        return None if found[0][0] is None else int(found[0][0])
+
+    def matching(self, condition: Condition) -> NDArray[np.int64]:
+        """The rows that a filter lets through, rising.
+
+        Raises:
+            WhereError: SQLite cannot apply it.
+        """
+        try:
+            found = self._run(f"SELECT row FROM items WHERE {condition.sql} ORDER BY row", condition.values)
+        except sqlite3.Error as error:
+            raise WhereError(f"The filter cannot be applied: {error}.") from None
+        return np.fromiter((row for (row,) in found), dtype=np.int64, count=len(found))
+
+    def all(self, batch: int = 4096) -> Iterator[tuple[int, Item]]:
+        """Every item with its row, in row order."""
+        row = -1
+        while found := self._items("WHERE row > ? ORDER BY row LIMIT ?", (row, batch)):
+            yield from found
+            row = found[-1][0]
+
+    def count(self) -> int:
+        """How many items there are."""
+        return int(self._run("SELECT count(*) FROM items", ())[0][0])
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
 
-    def _select(self, clause: str, values: tuple[object, ...]) -> list[tuple[int, Item]]:
+    def __del__(self) -> None:
+        self._connection.close()
+
+    def _items(self, clause: str, values: tuple[object, ...]) -> list[tuple[int, Item]]:
+        records = self._run(f"SELECT row, id, path, metadata FROM items {clause}", values)
+        try:
+            return [(row, Item(id=id_, path=path, metadata=json.loads(text))) for row, id_, path, text in records]
+        except (ValueError, TypeError):
+            raise IndexCorruptError(f"{self._name} holds an item that cannot be read.") from None
+
+    def _run(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         with self._lock:
-            records = self._connection.execute(f"SELECT row, id, path, metadata FROM items {clause}", values).fetchall()
-        return [(row, Item(id=id_, path=path, metadata=json.loads(text))) for row, id_, path, text in records]
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
+                    raise
+                raise IndexCorruptError(f"{self._name} is not a table of items: {error}.") from None
+
+
+def _authorise(action: int, first: str | None, *rest: object) -> int:
+    reads_other_table = action == sqlite3.SQLITE_READ and first not in ("items", "json_each")
+    allowed = action in _ALLOWED and not reads_other_table
+    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True

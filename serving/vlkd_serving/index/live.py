@@ -1,68 +1,86 @@
-"""An index that follows its writer: a new committed generation is verified, then swapped in."""
+"""An index that follows its writer: changes of the log and new generations are taken in, then shown in one step."""
 
 from __future__ import annotations
 
-import os
+import threading
 from pathlib import Path
 
 from vlkd_hub.errors import VlkdError
-from vlkd_serving.index.manifest import MANIFEST_NAME
-from vlkd_serving.index.reader import IndexReader
+from vlkd_serving.index.reader import IndexReader, OpenIndex, manifest_stamp
+from vlkd_serving.index.spaces import QuerySpace
+from vlkd_serving.index.wal_reader import LogRewrittenError
 
 __all__ = ["LiveIndex"]
 
 
 class LiveIndex:
-    """Holds the open generation; searches read :attr:`current` once and keep that reader until they end.
+    """Holds the present state; searches read :attr:`current` once and keep that reader until they end.
 
     Args:
         directory: the index folder.
-        fingerprint: embedding space of the model that queries it.
+        space: embedding space of the model that queries it; None skips the comparison.
 
     Raises:
         BundleError: as :meth:`IndexReader.open`.
     """
 
-    def __init__(self, directory: str | Path, fingerprint: str) -> None:
+    def __init__(self, directory: str | Path, space: str | QuerySpace | None) -> None:
         self.directory = Path(directory)
-        self._fingerprint = fingerprint
-        self._stamp = self._manifest_stamp()
-        self.current = IndexReader.open(self.directory, fingerprint)
+        self._space = space
+        self._lock = threading.Lock()
+        self._stamp = manifest_stamp(self.directory)
+        self._opened = OpenIndex.open(self.directory, space)
+        self.current = IndexReader.of(self._opened)
         self.problem: str | None = None
 
     @property
     def degraded(self) -> str | None:
-        """Why the newest committed generation is not the one served, or None."""
+        """Why the newest committed state is not the one served, or None."""
         return self.problem or self.current.degraded
 
     def refresh(self) -> bool:
-        """Open the committed generation if the manifest changed since the last look.
+        """Take in what a writer committed since the last look: changes in the log, or another generation.
 
-        A generation that cannot be opened leaves the present one in place and is told by :attr:`degraded`.
+        A generation or log that cannot be read leaves the present state in place and is told by :attr:`degraded`.
 
         Returns:
-            Whether another generation is served now.
+            Whether another state is served now.
         """
-        stamp = self._manifest_stamp()
-        if stamp == self._stamp:
+        with self._lock:
+            stamp = manifest_stamp(self.directory)
+            try:
+                if stamp != self._stamp:
+                    self._stamp = stamp
+                    return self._reopen()
+                return self._follow()
+            except LogRewrittenError:
+                self._stamp = None  # a writer collected what was being read: look again next time
+                return False
+            except (VlkdError, OSError) as error:
+                if not isinstance(error, VlkdError):
+                    self._stamp = None  # the system failed, not the index
+                self.problem = f"{error} The state of change {self.current.sequence} stays in service."
+                return False
+
+    def _follow(self) -> bool:
+        if self.problem is not None:
             return False
-        self._stamp = stamp
         try:
-            fresh = IndexReader.open(self.directory, self._fingerprint)
-        except (VlkdError, OSError) as error:
-            self.problem = f"{error} Generation {self.current.manifest.generation} stays in service."
+            changed = self._opened.follow()
+        except LogRewrittenError:
+            self._opened.read_log_again()
+            changed = True
+        if not changed:
             return False
-        if fresh.degraded is not None:  # the present generation was verified when it was opened: never go back
-            self.problem = fresh.degraded
-            fresh.close()
-            return False
-        self.problem = None
-        self.current = fresh  # the old reader closes when its last search lets go of it
+        self.current = IndexReader.of(self._opened)
         return True
 
-    def _manifest_stamp(self) -> tuple[int, int, int] | None:
-        try:
-            status = os.stat(self.directory / MANIFEST_NAME)
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+    def _reopen(self) -> bool:
+        fresh = OpenIndex.open(self.directory, self._space)
+        if fresh.degraded is not None and self.current.degraded is None:
+            self.problem = fresh.degraded  # the present generation was verified when it was opened: never go back
+            return False
+        self.problem = None
+        self._opened = fresh
+        self.current = IndexReader.of(fresh)  # the old reader closes when its last search lets go of it
+        return True

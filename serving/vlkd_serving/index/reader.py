@@ -1,87 +1,63 @@
-"""Open a committed generation: verify every file, then search it. A reader never changes the index."""
+"""Open an index: the committed generation, verified, and the log after it. A reader never changes the index."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vlkd_hub.errors import BundleError, InvalidInputError
-from vlkd_serving.index import fsio
+from vlkd_hub.errors import BundleError
+from vlkd_serving.index.delta import Delta, DeltaState
 from vlkd_serving.index.errors import IndexCorruptError
-from vlkd_serving.index.items import Item, ItemStore
+from vlkd_serving.index.generation import Generation
 from vlkd_serving.index.manifest import MANIFEST_NAME, PREVIOUS_NAME, IndexManifest, read_manifest
-from vlkd_serving.index.vectors import FlatVectors, normalise
+from vlkd_serving.index.search import SearchView
+from vlkd_serving.index.spaces import QuerySpace, check_space
+from vlkd_serving.index.wal_reader import LogReader, LogRewrittenError
 
-__all__ = ["ITEMS_FILE", "VECTORS_FILE", "Hit", "IndexReader"]
+__all__ = ["IndexReader", "OpenIndex", "manifest_stamp"]
 
-VECTORS_FILE = "vectors.faiss"
-ITEMS_FILE = "items.sqlite"
-_OPEN_ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One search result: the item and its cosine similarity to the query."""
-
-    item: Item
-    score: float
+_OPEN_ATTEMPTS = 5
 
 
-class IndexReader:
-    """One verified generation, open for search; safe to use from several threads.
+class OpenIndex:
+    """A generation and the log after it, as far as it was read; :class:`LiveIndex` lets it follow a writer.
 
     Args:
         directory: the index folder.
-        manifest: the generation's manifest.
-        degraded: why an older generation than the committed one is open, or None when all is well.
+        manifest: of the generation.
+        degraded: why this is not the committed generation, or None.
+
+    Raises:
+        IndexCorruptError: a file that cannot be trusted.
+        FileNotFoundError, LogRewrittenError: a writer was at work; read the manifest again.
     """
 
     def __init__(self, directory: Path, manifest: IndexManifest, degraded: str | None = None) -> None:
-        folder = directory / manifest.folder
-        _verify(folder, manifest)
         self.directory = directory
-        self.manifest = manifest
         self.degraded = degraded
-        self._vectors = FlatVectors.read(folder / VECTORS_FILE)
-        if len(self._vectors) != manifest.ntotal or self._vectors.dim != manifest.embedding_dim:
-            raise IndexCorruptError(f"{folder} holds another number or width of vectors than its manifest says.")
-        self._items = ItemStore(folder / ITEMS_FILE)
+        self.generation = Generation(directory, manifest)
+        self.read_log_again()
 
     @classmethod
-    def open(cls, directory: str | Path, fingerprint: str | None = None) -> IndexReader:
+    def open(cls, directory: Path, space: str | QuerySpace | None) -> OpenIndex:
         """Open the committed generation, or the one before it where the committed one is damaged.
 
-        Args:
-            directory: the index folder.
-            fingerprint: embedding space of the model that will query it; None skips the comparison.
-
         Raises:
-            BundleError: no index there, or one built with another model.
+            BundleError: no index there.
+            SpaceError: one of another model.
             IndexCorruptError: neither generation can be trusted.
         """
-        directory = Path(directory)
-        for attempt in range(_OPEN_ATTEMPTS):
+        for _ in range(_OPEN_ATTEMPTS):
             try:
-                reader = cls._open_verified(directory)
-                break
-            except FileNotFoundError:  # a writer removed the generation between our two reads: read the manifest again
-                if attempt + 1 == _OPEN_ATTEMPTS:
-                    raise IndexCorruptError(f"Files of the index {directory} are missing.") from None
-        if fingerprint is not None and reader.manifest.fingerprint != fingerprint:
-            reader.close()
-            raise BundleError(
-                f"The index {directory} was built with another model (its embedding space is "
-                f"{reader.manifest.fingerprint[:12]}, this model's is {fingerprint[:12]}): scores would mean nothing. "
-                "Load the model it was built with, or build it again with `vlkd index build`."
-            )
-        return reader
+                found = cls._open_verified(directory)
+            except (FileNotFoundError, LogRewrittenError):
+                continue  # a writer removed a generation or wrote the log anew between two of our reads
+            check_space(directory, found.generation.manifest, space)
+            return found
+        raise IndexCorruptError(f"Files of the index {directory} are missing, or change faster than they can be read.")
 
     @classmethod
-    def _open_verified(cls, directory: Path) -> IndexReader:
+    def _open_verified(cls, directory: Path) -> OpenIndex:
         try:
             manifest = read_manifest(directory)
             if manifest is None:
@@ -94,103 +70,67 @@ class IndexReader:
                 previous = read_manifest(directory, PREVIOUS_NAME)
                 if previous is None:
                     raise damage
-                return cls(
-                    directory, previous, degraded=f"{damage} Generation {previous.generation} is served instead."
-                )
+                reason = f"{damage} Generation {previous.generation} is served instead."
+                return cls(directory, previous, degraded=reason)
             except IndexCorruptError:
                 raise damage from None
 
-    def __len__(self) -> int:
-        return self.manifest.ntotal
-
-    def search(self, query: NDArray[np.float32], k: int) -> list[Hit]:
-        """The ``k`` items most similar to one embedding.
-
-        Args:
-            query: (D,), any positive length; it is L2-normalised here.
-            k: at least 1; fewer hits come back where the index holds fewer items.
+    def read_log_again(self) -> None:
+        """Forget what the log said and read it from its start; the generation stays open.
 
         Raises:
-            InvalidInputError: ``k`` below 1, another width than the index, NaN or a zero vector.
+            IndexCorruptError, LogRewrittenError: as :meth:`LogReader.poll`.
         """
-        if k < 1:
-            raise InvalidInputError(f"k must be at least 1, got {k}.")
-        if query.shape != (self.manifest.embedding_dim,):
-            raise InvalidInputError(
-                f"The query has the shape {query.shape}; the index holds {self.manifest.embedding_dim} values an item."
-            )
-        if not len(self):
-            return []
-        scores, rows = self._vectors.search(normalise(query[None]), k)
-        items = self._items.rows([int(row) for row in rows[0]])
-        return [Hit(item, float(score)) for item, score in zip(items, scores[0], strict=True)]
+        manifest = self.generation.manifest
+        self._state = DeltaState(self.generation)
+        self._log = LogReader(
+            self.directory, manifest.epoch, manifest.sequence, manifest.fingerprint, manifest.embedding_dim
+        )
+        self._state.apply(self._log.poll())
 
-    def get(self, item_id: str) -> Item | None:
-        """The item with this id, or None."""
-        return self._items.get(item_id)
+    def follow(self) -> bool:
+        """Read on in the log; whether there was something new.
 
-    def items(self) -> list[Item]:
-        """Every item, in row order."""
-        return self._items.all()
-
-    def vectors(self) -> NDArray[np.float32]:
-        """A copy of every vector, (N, D), in row order."""
-        return self._vectors.to_array()
-
-    def picture_path(self, item_id: str) -> Path | None:
-        """Where the picture of an item lies, or None.
-
-        None as well for an unknown id, a file that is gone, and a file that a link leads out of the image root.
+        Raises:
+            IndexCorruptError, LogRewrittenError: as :meth:`LogReader.poll`.
         """
-        item = self.get(item_id)
-        if item is None or item.path is None or self.manifest.image_root is None:
-            return None
-        root = Path(self.manifest.image_root).resolve()
-        path = (root / item.path).resolve()
-        return path if path.is_relative_to(root) and path.is_file() else None
+        records = self._log.poll()
+        self._state.apply(records)
+        return bool(records)
 
-    def stats(self) -> dict[str, Any]:
-        """What ``vlkd index stats`` prints."""
-        manifest = self.manifest
-        return {
-            "generation": manifest.generation,
-            "items": manifest.ntotal,
-            "dim": manifest.embedding_dim,
-            "kind": manifest.kind,
-            "bytes": sum(entry["size"] for entry in manifest.files.values()),
-            "fingerprint": manifest.fingerprint,
-            "image_root": manifest.image_root,
-            "created": manifest.created,
-            "degraded": self.degraded,
-        }
-
-    def close(self) -> None:
-        """Close the items file; the vectors go with the object."""
-        self._items.close()
+    def view(self) -> Delta:
+        """The changes read so far."""
+        return self._state.view(self._log.sequence)
 
 
-def _verify(folder: Path, manifest: IndexManifest) -> None:
-    if set(manifest.files) != {VECTORS_FILE, ITEMS_FILE}:
-        raise IndexCorruptError(f"The manifest of {folder} does not name exactly {VECTORS_FILE} and {ITEMS_FILE}.")
-    for name, expected in manifest.files.items():
-        path = folder / name
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            if folder.parent.exists() and _is_current(folder.parent, manifest):
-                raise IndexCorruptError(f"{path} is missing.") from None
-            raise
-        if size != expected["size"] or fsio.file_sha256(path) != expected["sha256"]:
-            raise IndexCorruptError(f"{path} is damaged: its size or SHA-256 is not the one in the manifest.")
+class IndexReader(SearchView):
+    """One state of an index, open for search; safe to use from several threads."""
+
+    @classmethod
+    def open(cls, directory: str | Path, space: str | QuerySpace | None = None) -> IndexReader:
+        """Open what is there now; it stays as it is whatever a writer does.
+
+        Args:
+            directory: the index folder.
+            space: fingerprint, or more, of the model that will query it; None skips the comparison.
+
+        Raises:
+            BundleError: no index there.
+            SpaceError: one built with another model.
+            IndexCorruptError: neither generation can be trusted.
+        """
+        return cls.of(OpenIndex.open(Path(directory), space))
+
+    @classmethod
+    def of(cls, opened: OpenIndex) -> IndexReader:
+        """The present state of an open index."""
+        return cls(opened.directory, opened.generation, opened.view(), opened.degraded)
 
 
-def _is_current(directory: Path, manifest: IndexManifest) -> bool:
-    """Whether a manifest on disk still names this generation: if so, a file that is missing is damage."""
-    for name in (MANIFEST_NAME, PREVIOUS_NAME):
-        try:
-            on_disk = read_manifest(directory, name)
-        except IndexCorruptError:
-            continue
-        if on_disk is not None and on_disk.generation == manifest.generation:
-            return True
-    return False
+def manifest_stamp(directory: Path) -> tuple[int, int, int] | None:
+    """What changes with every commit: inode, time and size of the manifest; None where there is none."""
+    try:
+        status = os.stat(directory / MANIFEST_NAME)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -1,100 +1,124 @@
-"""Vectors of an index: fp32, finite, L2-normalised, in a FAISS flat structure (exact inner product)."""
+"""Vectors of an index: fp32 in, finite, L2-normalised; kept beside the search structure for scoring again."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from vlkd_hub.errors import InvalidInputError
 from vlkd_serving.index.errors import IndexCorruptError
+from vlkd_serving.index.fsio import DurableFile
 
-__all__ = ["FlatVectors", "normalise"]
+__all__ = ["BLOCK_ROWS", "FloatArray", "KeptVectors", "blocks_of", "normalise", "normalised_blocks", "write_kept"]
 
 FloatArray = NDArray[np.float32]
+BLOCK_ROWS = 16_384
+_TYPES = ("<f2", "<f4")
 
 
-def normalise(vectors: FloatArray) -> FloatArray:
+def normalise(vectors: NDArray[np.generic], first_row: int = 0) -> FloatArray:
     """L2-normalise rows.
 
     Args:
         vectors: (N, D).
+        first_row: number of the first one, for the message.
 
     Raises:
         InvalidInputError: not two-dimensional, a NaN or infinite value, a row of zeros: such a row matches nothing.
     """
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    if vectors.ndim != 2:
-        raise InvalidInputError(f"Vectors must have the shape (items, dim), got {vectors.shape}.")
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)  # (N, 1)
+    numbers = np.ascontiguousarray(vectors, dtype=np.float32)
+    if numbers.ndim != 2 or numbers.shape[1] == 0:
+        raise InvalidInputError(f"Vectors must have the shape (items, dim), got {numbers.shape}.")
+    norms = np.linalg.norm(numbers, axis=1, keepdims=True)  # (N, 1)
     bad = np.flatnonzero(~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)))
     if bad.size:
-        raise InvalidInputError(f"Row {bad[0]} cannot be indexed: it is all zeros or holds NaN or infinity.")
-    return np.asarray(vectors / norms, dtype=np.float32)
+        row = first_row + bad[0]
+        raise InvalidInputError(f"Row {row} cannot be indexed: it is all zeros or holds NaN or infinity.")
+    return np.asarray(numbers / norms, dtype=np.float32)
 
 
-class FlatVectors:
-    """Exact search over L2-normalised vectors."""
+def blocks_of(vectors: NDArray[np.generic], rows: int = BLOCK_ROWS) -> Iterator[FloatArray]:
+    """An (N, D) array, block by block, as fp32."""
+    for start in range(0, len(vectors), rows):
+        yield np.asarray(vectors[start : start + rows], dtype=np.float32)
 
-    kind = "flat"
 
-    def __init__(self, index: Any) -> None:
-        self._index = index
+def normalised_blocks(vectors: NDArray[np.generic], rows: int = BLOCK_ROWS) -> Iterator[FloatArray]:
+    """An (N, D) array, in memory or mapped, as L2-normalised blocks; raises as :func:`normalise`."""
+    for start in range(0, len(vectors), rows):
+        yield normalise(vectors[start : start + rows], start)
+
+
+def write_kept(path: Path, blocks: Iterable[FloatArray], shape: tuple[int, int], codec: str) -> None:
+    """Write normalised vectors as a ``.npy`` file of fp16 or fp32 and force it to the disk.
+
+    Args:
+        path: a new file.
+        blocks: (<= N, D) each, N rows in all.
+        shape: (N, D).
+        codec: of the searched structure; only ``fp32`` keeps fp32, since fp16 moves a cosine by less than 5e-4.
+    """
+    kind = np.dtype(_TYPES[1] if codec == "fp32" else _TYPES[0])
+    with DurableFile(path) as handle:
+        header = {"descr": kind.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(handle, header)
+        for block in blocks:
+            handle.write(block.astype(kind).tobytes())
+        handle.sync()
+
+
+class KeptVectors:
+    """The vectors of a generation by row, mapped from disk.
+
+    Args:
+        array: (N, D) fp16 or fp32.
+    """
+
+    def __init__(self, array: NDArray[np.generic]) -> None:
+        self._array = array
 
     @classmethod
-    def from_array(cls, vectors: FloatArray) -> FlatVectors:
-        """From an (N, D) array of normalised rows; N may be 0."""
-        index = faiss.IndexFlatIP(vectors.shape[1])
-        index.add(vectors)
-        return cls(index)
-
-    @classmethod
-    def read(cls, path: Path) -> FlatVectors:
-        """Read a file whose SHA-256 has been verified.
+    def read(cls, path: Path, shape: tuple[int, int]) -> KeptVectors:
+        """Map a file whose SHA-256 has been verified.
 
         Raises:
-            IndexCorruptError: FAISS cannot read it, or it holds another structure.
+            IndexCorruptError: not such a file, or of another shape or type.
         """
         try:
-            index = faiss.read_index(str(path))
-        except RuntimeError:
-            raise IndexCorruptError(f"{path} is not a FAISS index.") from None
-        if not isinstance(index, faiss.IndexFlatIP):
-            raise IndexCorruptError(
-                f"{path} holds {type(index).__name__}; this version reads flat inner-product indexes."
-            )
-        return cls(index)
-
-    def write(self, path: Path) -> None:
-        """Write to a new file (not yet forced to the disk)."""
-        faiss.write_index(self._index, str(path))
-
-    @property
-    def dim(self) -> int:
-        """Width of a vector."""
-        return int(self._index.d)
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError, SyntaxError):
+            raise IndexCorruptError(f"{path} is not an array of vectors.") from None
+        if array.shape != shape or array.dtype.str not in _TYPES:
+            raise IndexCorruptError(f"{path} holds {array.dtype} values of shape {array.shape}, expected {shape}.")
+        return cls(np.asarray(array))  # a plain view of the mapping: its rows are read faster
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return len(self._array)
 
-    def search(self, queries: FloatArray, k: int) -> tuple[FloatArray, NDArray[np.int64]]:
-        """The k best rows for each query.
+    def rows(self, rows: NDArray[np.int64]) -> FloatArray:
+        """A copy of some rows: (*rows.shape, D) fp32."""
+        return np.asarray(self._array[rows], dtype=np.float32)
+
+    def blocks(self, size: int = BLOCK_ROWS) -> Iterator[FloatArray]:
+        """Every row in order, block by block."""
+        return blocks_of(self._array, size)
+
+    def scores(self, queries: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
+        """Cosine of each query with its own rows.
 
         Args:
             queries: (Q, D), L2-normalised.
-            k: how many; fewer come back where the index is smaller.
+            rows: (Q, K); negative ones get minus infinity.
 
         Returns:
-            Scores (Q, k) in falling order, and rows (Q, k).
+            (Q, K).
         """
-        scores, rows = self._index.search(queries, min(k, len(self)))
-        return scores, rows
-
-    def to_array(self) -> FloatArray:
-        """A copy of every vector: (N, D)."""
-        if not len(self):
-            return np.empty((0, self.dim), dtype=np.float32)
-        return np.asarray(self._index.reconstruct_n(0, len(self)), dtype=np.float32)
+        found = np.empty(rows.shape, dtype=np.float32)
+        for start in range(0, len(rows), 256):  # bounds the copy that the gather makes
+            part = slice(start, start + 256)
+            np.einsum("qkd,qd->qk", self.rows(np.maximum(rows[part], 0)), queries[part], out=found[part])
+        found[rows < 0] = -np.inf
+        return found

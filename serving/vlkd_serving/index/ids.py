@@ -1,0 +1,84 @@
+"""``ids.bin``: the user's ids in row order, mapped into memory, so that a hit gets its id without a query.
+
+Layout: 8 bytes magic, the number of ids N as uint64, N + 1 offsets as uint64 (little-endian), then UTF-8 text.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlkd_serving.index.errors import IndexCorruptError
+from vlkd_serving.index.fsio import DurableFile
+
+__all__ = ["IdTable", "write_ids"]
+
+_MAGIC = b"VLKDIDS1"
+_HEAD = len(_MAGIC) + 8
+
+
+class IdTable:
+    """Ids by row.
+
+    Args:
+        offsets: (N + 1,) byte positions in ``text``.
+        text: every id, UTF-8, one after the other.
+    """
+
+    def __init__(self, offsets: NDArray[np.uint64], text: bytes | memoryview) -> None:
+        self._offsets = offsets
+        self._text = text
+
+    @classmethod
+    def read(cls, path: Path) -> IdTable:
+        """Map a file whose SHA-256 has been verified.
+
+        Raises:
+            IndexCorruptError: not such a file, or its offsets point outside it.
+        """
+        with path.open("rb") as handle:
+            content = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
+        count = int.from_bytes(content[len(_MAGIC) : _HEAD], "little")
+        start = _HEAD + 8 * (count + 1)
+        if bytes(content[: len(_MAGIC)]) != _MAGIC or start > len(content):
+            raise IndexCorruptError(f"{path} is not a table of ids.")
+        offsets = np.frombuffer(content[_HEAD:start], dtype="<u8")
+        text = content[start:]
+        if offsets[0] != 0 or int(offsets[-1]) != len(text) or (np.diff(offsets.astype(np.int64)) < 0).any():
+            raise IndexCorruptError(f"{path} holds offsets that lead outside it.")
+        return cls(offsets, text)
+
+    @classmethod
+    def of(cls, ids: Iterable[str]) -> IdTable:
+        """From ids in memory."""
+        encoded = [item_id.encode() for item_id in ids]
+        lengths = np.fromiter((len(item_id) for item_id in encoded), dtype=np.uint64, count=len(encoded))
+        return cls(np.concatenate([np.zeros(1, np.uint64), np.cumsum(lengths, dtype=np.uint64)]), b"".join(encoded))
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, row: int) -> str:
+        return bytes(self._text[int(self._offsets[row]) : int(self._offsets[row + 1])]).decode()
+
+    def many(self, rows: NDArray[np.int64]) -> list[str]:
+        """The ids of several rows."""
+        starts, ends = self._offsets[rows].tolist(), self._offsets[rows + 1].tolist()
+        return [str(self._text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
+
+    def write(self, path: Path) -> None:
+        """Write to a new file and force it to the disk."""
+        with DurableFile(path) as handle:
+            handle.write(_MAGIC + len(self).to_bytes(8, "little"))
+            handle.write(self._offsets.astype("<u8").tobytes())
+            handle.write(bytes(self._text))
+            handle.sync()
+
+
+def write_ids(path: Path, ids: Iterable[str]) -> None:
+    """Write ids to a new file and force it to the disk."""
+    IdTable.of(ids).write(path)

@@ -31,7 +31,7 @@ FORMAT = "vlkd-bundle"
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
 EXPORT_AGAIN = "Export the student again: vlkd export STUDENT --output BUNDLE"
 
 EMBEDDING_FILES = ("onnx/image_encoder.onnx", "onnx/text_encoder.onnx", "preprocessor_config.json", "tokenizer.json")
@@ -75,7 +75,7 @@ class Manifest:
     """UTC, ISO 8601."""
     opset: int
     precision: str
-    """``fp32``, ``fp16`` or ``int8``."""
+    """``fp32``, ``fp16``, ``int8`` or ``int4``: of the graphs' formats the one with the fewest bits."""
     embedding_dim: int
     image_size: int
     """Pixels, the side of the square that the image encoder takes."""

@@ -64,9 +64,9 @@ class OpenVinoSession:
         self.precision: str = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if precision is not None and self.precision != precision:
             raise MissingDependencyError(f"{precision} was asked for and OpenVINO took {self.precision} for {path}.")
-        self._outputs = list(self._compiled.outputs)
-        self._names = [output.any_name for output in self._outputs]
-        self._types = {port.any_name: np.dtype(port.element_type.to_dtype()) for port in self._compiled.inputs}
+        # A port may carry several names: OpenVINO folds a cast that follows an input into it.
+        self._outputs = [(port, sorted(port.get_names())) for port in self._compiled.outputs]
+        self._inputs = [(sorted(p.get_names()), np.dtype(p.element_type.to_dtype())) for p in self._compiled.inputs]
         self._idle: SimpleQueue[Any] = SimpleQueue()
 
     def run(self, output_names: list[str] | None, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -75,31 +75,36 @@ class OpenVinoSession:
         Raises:
             InvalidInputError: an input or output is unknown or missing, or a type or shape does not fit the graph.
         """
-        self._check(output_names, feeds)
+        self._check_inputs(feeds)
+        wanted = [port for port, _ in self._outputs] if output_names is None else [self._port(n) for n in output_names]
         try:
             request = self._idle.get_nowait()
         except Empty:
             request = self._compiled.create_infer_request()
         try:
             request.infer(dict(feeds), share_inputs=True)
-            found = {
-                name: np.array(request.get_tensor(output).data)
-                for name, output in zip(self._names, self._outputs, strict=True)
-                if output_names is None or name in output_names
-            }
+            found = [np.array(request.get_tensor(port).data) for port in wanted]
         except RuntimeError as error:
             raise InvalidInputError(f"OpenVINO cannot run the graph on these inputs: {_one_line(error)}") from error
         self._idle.put(request)
-        return [found[name] for name in (output_names or self._names)]
+        return found
 
-    def _check(self, output_names: list[str] | None, feeds: Mapping[str, NDArray[Any]]) -> None:
+    def _port(self, name: str) -> Any:
+        found = next((port for port, names in self._outputs if name in names), None)
+        if found is None:
+            known = [names for _, names in self._outputs]
+            raise InvalidInputError(f"The graph has no output {name!r}; it has {known}.")
+        return found
+
+    def _check_inputs(self, feeds: Mapping[str, NDArray[Any]]) -> None:
         """OpenVINO itself would convert another type, and take an input that is missing from the run before."""
-        unknown = set(output_names or ()) - set(self._names)
-        if unknown:
-            raise InvalidInputError(f"The graph has no output {sorted(unknown)}; it has {self._names}.")
-        given = {name: array.dtype for name, array in feeds.items()}
-        if given != self._types:
-            raise InvalidInputError(f"The graph takes {_types_in_words(self._types)}, got {_types_in_words(given)}.")
+        fits = len(feeds) == len(self._inputs) and all(
+            any(name in feeds and feeds[name].dtype == kind for name in names) for names, kind in self._inputs
+        )
+        if not fits:
+            takes = ", ".join(f"{' or '.join(names)} ({kind})" for names, kind in sorted(self._inputs))
+            given = ", ".join(f"{name} ({array.dtype})" for name, array in sorted(feeds.items()))
+            raise InvalidInputError(f"The graph takes {takes}, got {given or 'nothing'}.")
 
     def get_providers(self) -> list[str]:
         """What runs the graph, in the place where an onnxruntime session names its providers."""
@@ -113,10 +118,6 @@ class OpenVinoSession:
             kind = str(info["runtimePrecision"].value) if "runtimePrecision" in info else "?"
             counts[kind] = counts.get(kind, 0) + 1
         return counts
-
-
-def _types_in_words(types: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} ({kind})" for name, kind in sorted(types.items())) or "nothing"
 
 
 def _one_line(error: Exception) -> str:

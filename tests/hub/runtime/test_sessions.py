@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 
 from vlkd_hub.errors import BundleError, InvalidInputError, MissingDependencyError
-from vlkd_hub.runtime.sessions import available_cpus, open_session
+from vlkd_hub.runtime.sessions import available_cpus, node_placement, open_session
 
 
 def test_the_threads_that_were_asked_for(tiny_bundle: Path) -> None:
@@ -61,3 +62,19 @@ def test_a_file_that_is_no_graph_is_told(tmp_path: Path) -> None:
     path.write_bytes(bytes([8, 9]))
     with pytest.raises(BundleError, match="cannot open"):
         open_session(path)
+
+
+def test_a_provider_with_options(tiny_bundle: Path) -> None:
+    """As TensorRT and CUDA need them; the name is checked all the same."""
+    entry = ("CPUExecutionProvider", {})
+    assert open_session(tiny_bundle / "onnx" / "decoder.onnx", providers=[entry]).get_providers() == [entry[0]]
+    with pytest.raises(InvalidInputError, match="no provider 'GpuProvider'"):
+        open_session(tiny_bundle / "onnx" / "decoder.onnx", providers=[("GpuProvider", {})])
+
+
+def test_where_the_nodes_ran(tiny_bundle: Path) -> None:
+    """Every node of the optimised graph, once however often it ran."""
+    feeds = {"context": np.zeros((1, 3, 16), np.float32)}
+    placed = node_placement(tiny_bundle / "onnx" / "cross_attention.onnx", feeds)
+    assert set(placed) == {"CPUExecutionProvider"}
+    assert placed["CPUExecutionProvider"]["MatMul"] == 4

@@ -18,6 +18,7 @@ from PIL import Image
 
 from vlkd_hub.errors import DataError
 from vlkd_hub.runtime import load_image
+from vlkd_hub.runtime.image_processing import to_rgb
 
 __all__ = ["TEXTS", "GoldenPicture", "drawn_pictures", "picture_digest", "read_pictures"]
 
@@ -66,6 +67,10 @@ class GoldenPicture:
     image: Image.Image
     question: str | None
     captions: tuple[str, ...] = ()
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """RGB, ``(height, width, 3)``, as the processor lays transparency and other modes out."""
+        return np.asarray(to_rgb(self.image))
 
 
 def drawn_pictures() -> list[GoldenPicture]:

@@ -29,7 +29,7 @@ def certificate(tiny_bundle: Path) -> dict[str, Any]:
 def test_an_untouched_bundle_passes(student: OnnxStudent, certificate: dict[str, Any]) -> None:
     """Pictures, texts, captions and answers of the drawn set."""
     report = check_certificate(student, certificate)
-    assert report["pictures"] == 16 and report["texts"] == 32
+    assert report["pictures"] == 16 and report["texts"] == 64
     assert report["max_abs"] < 1e-5
 
 
@@ -42,10 +42,21 @@ def test_every_kind_of_answer_is_compared(student: OnnxStudent, certificate: dic
             check_certificate(student, certificate)
         vectors[-1][-1] -= 0.01
     for task in ("caption", "vqa"):
-        drawn["tokens"][task][-1][0] ^= 1
-        with pytest.raises(ParityError, match=f"task '{task}' writes another text for drawn-15"):
+        for search in ("tokens", "beams"):
+            drawn[search][task][-1][0] ^= 1
+            with pytest.raises(ParityError, match=f"task '{task}' writes another text for drawn-15"):
+                check_certificate(student, certificate)
+            drawn[search][task][-1][0] ^= 1
+    assert set(certificate["sketches"]) == {"visual_states", "text_states", "caption_logits", "vqa_logits"}
+    for name, rows in certificate["sketches"].items():
+        rows[-1][-1] += 0.01
+        with pytest.raises(ParityError, match=f"sketches of {name}"):
             check_certificate(student, certificate)
-        drawn["tokens"][task][-1][0] ^= 1
+        rows[-1][-1] -= 0.01
+    certificate["text_ids"][0][1] ^= 1
+    with pytest.raises(ParityError, match="tokenizer is not the one"):
+        check_certificate(student, certificate)
+    certificate["text_ids"][0][1] ^= 1
     drawn["image_embeds"].pop()
     with pytest.raises(ParityError, match="inf"):
         check_certificate(student, certificate)

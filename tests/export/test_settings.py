@@ -18,8 +18,12 @@ from vlkd_hub.errors import InvalidInputError
         ({"atol": 0.0}, "atol"),
         ({"atol": 0.5}, "atol"),
         ({"atol": float("nan")}, "atol"),
-        ({"task": "translation"}, "Choose one of image-text-to-text, feature-extraction"),
+        ({"task": "translation"}, "Choose one of auto, image-text-to-text, image-to-text"),
         ({"golden_count": 0}, "never empty"),
+        ({"dtype": "bf16"}, "Unknown dtype 'bf16'. Choose one of fp32, fp16"),
+        ({"optimize": "O4"}, "Choose one of O0, O1, O2"),
+        ({"sequence_length": 1}, "sequence_length"),
+        ({"dynamic_axes": False, "dynamic_image_size": True}, "makes no sense"),
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vlkd_hub.errors import BundleError, InvalidInputError
 
-__all__ = ["CONFIG_NAME", "ImageProcessor", "load_image"]
+__all__ = ["CONFIG_NAME", "ImageProcessor", "load_image", "to_rgb"]
 
 CONFIG_NAME = "preprocessor_config.json"
 MAX_RESIZED_PIXELS = 1 << 26
@@ -149,7 +149,7 @@ class ImageProcessor:
                 f"Expected a Pillow picture, got {type(image).__name__}. Open it with load_image()."
             )
         if self.do_convert_rgb:
-            image = _to_rgb(image)
+            image = to_rgb(image)
         elif image.mode != "RGB":
             raise InvalidInputError(f"Expected an RGB picture (do_convert_rgb is off), got mode {image.mode}.")
         if self.do_resize:
@@ -186,7 +186,7 @@ class ImageProcessor:
         return pixels
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     """RGB, transparency laid over white."""
     if "A" in image.getbands() or image.info.get("transparency") is not None:
         image = image.convert("RGBA")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from PIL import Image
 
 from vlkd_hub.bundle import GenerationSpec, Manifest, read_manifest
 from vlkd_hub.errors import BundleError, InvalidInputError
+from vlkd_hub.hub.folders import bundle_folder
 from vlkd_hub.runtime.decoder import CachedDecoder
 from vlkd_hub.runtime.generation import generate
 from vlkd_hub.runtime.generation_settings import GenerationSettings, unsupported_options
+from vlkd_hub.runtime.guarded_session import check_interfaces
 from vlkd_hub.runtime.image_processing import ImageProcessor
 from vlkd_hub.runtime.providers import open_graph, provider_of
 from vlkd_hub.runtime.text import TextProcessor
@@ -27,6 +29,8 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 GENERATION_CONFIG = "generation_config.json"
+OPTIONAL_GRAPHS = ("model", "picture_encoder")
+"""Opened where the bundle has them: scores of pictures against texts, and vectors of uint8 pictures."""
 PROMPTS_KEPT = 64
 """Encoded prompts that are kept: the caption prompt is the same for every picture."""
 
@@ -57,7 +61,7 @@ class OnnxStudent:
         self.manifest = manifest
         self.image_processor = image_processor
         self.text_processor = text_processor
-        self.batch_size = batch_size
+        self.batch_size = manifest.fixed_shapes.get("batch", batch_size)
         self.sessions = sessions
         self._generation_config = generation_config
         self._encode_prompt = lru_cache(maxsize=PROMPTS_KEPT)(self._encode_one_prompt)
@@ -72,29 +76,33 @@ class OnnxStudent:
         providers: Sequence[Any] | None = None,
         verify: bool = True,
         batch_size: int = 32,
+        revision: str | None = None,
     ) -> OnnxStudent:
         """Open a bundle.
 
         Args:
-            directory: what ``vlkd export`` wrote.
+            directory: what ``vlkd export`` wrote, or ``owner/name`` or ``owner/name@revision`` on the Hub.
             threads: threads of one operator; None takes every processor, 8 at most.
             provider: where the graphs run, a name of :data:`vlkd_hub.runtime.providers.PROVIDERS` or graph -> name;
                 None means ``"cpu"``. One that is not there is an error.
             providers: onnxruntime's execution providers instead, with options where they are needed.
             verify: compare the SHA-256 of every file with the manifest before anything is opened.
-            batch_size: pictures or texts per run of a graph.
+            batch_size: pictures or texts per run of a graph; a bundle of fixed shapes keeps to its own.
+            revision: branch, tag or commit on the Hub.
 
         Raises:
             BundleError: the bundle is incomplete, changed, or of another version.
+            HubError: the repository cannot be fetched.
             MissingDependencyError: onnxruntime or a provider is absent.
         """
-        directory = Path(directory)
+        directory = bundle_folder(directory, revision)
         manifest = read_manifest(directory, verify=verify)
         names = ["image_encoder", "text_encoder"]
         generation_config: dict[str, Any] = {}
         if manifest.generation is not None:
             names += ["cross_attention", "decoder"]
             generation_config = read_generation_config(directory, manifest)
+        names += [name for name in OPTIONAL_GRAPHS if f"onnx/{name}.onnx" in manifest.files]
         external = {path.removeprefix("onnx/") for path in manifest.files if path.startswith("onnx/")}
         sessions = {
             name: open_graph(
@@ -106,11 +114,12 @@ class OnnxStudent:
             )
             for name in names
         }
+        check_interfaces(sessions, manifest.generation)
         return cls(
             manifest,
             sessions,
             ImageProcessor.from_pretrained(directory),
-            TextProcessor.from_pretrained(directory),
+            TextProcessor.from_pretrained(directory, length=manifest.fixed_shapes.get("length")),
             generation_config,
             batch_size,
         )
@@ -124,6 +133,21 @@ class OnnxStudent:
         rows = [self.encode_image(self.image_processor(images[at]))[0] for at in self._batches(images)]
         return np.concatenate(rows) if rows else np.zeros((0, self.manifest.embedding_dim), np.float32)
 
+    def embed_pixels(self, pixels: NDArray[np.uint8]) -> Floats:
+        """Return unit vectors of decoded pictures, ``(batch, H, W, 3)`` RGB -> ``(batch, dim)``; resized in the graph.
+
+        Raises:
+            InvalidInputError: the bundle was exported without that graph, or the array is another one.
+        """
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
+            raise InvalidInputError(f"Expected uint8 pixels (batch, H, W, 3), got {pixels.dtype} {pixels.shape}.")
+        self._need("picture_encoder", "--preprocessing-in-graph")
+        rows = [
+            self.sessions["picture_encoder"].run(None, {"pixels": np.ascontiguousarray(pixels[at])})[0]
+            for at in self._batches(pixels)
+        ]
+        return np.concatenate(rows) if rows else np.zeros((0, self.manifest.embedding_dim), np.float32)
+
     def embed_texts(self, texts: Sequence[str]) -> Floats:
         """Return unit vectors, shape ``(len(texts), dim)``.
 
@@ -132,6 +156,25 @@ class OnnxStudent:
         """
         rows = [self.encode_text(*self.text_processor(texts[at]))[0] for at in self._batches(texts)]
         return np.concatenate(rows) if rows else np.zeros((0, self.manifest.embedding_dim), np.float32)
+
+    def score(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Floats:
+        """Return the score of every picture with every text, cosine over temperature, ``(pictures, texts)``.
+
+        Raises:
+            InvalidInputError: the bundle was exported without that graph, or an item is no picture or no text.
+        """
+        self._need("model", "--monolith")
+        rows = []
+        for at in self._batches(images):
+            pixels = self.image_processor(images[at])
+            columns = [self._score(pixels, *self.text_processor(texts[some])) for some in self._batches(texts)]
+            rows.append(np.concatenate(columns, axis=1))
+        return np.concatenate(rows) if rows else np.zeros((0, len(texts)), np.float32)
+
+    def _score(self, pixel_values: Floats, input_ids: Ints, attention_mask: Ints) -> Floats:
+        feeds = {"pixel_values": pixel_values, "input_ids": input_ids, "attention_mask": attention_mask}
+        scores: Floats = self.sessions["model"].run(["logits_per_image"], feeds)[0]
+        return scores
 
     def caption(
         self, images: Sequence[Image.Image], *, num_beams: int | None = None, max_new_tokens: int | None = None
@@ -174,15 +217,23 @@ class OnnxStudent:
         return GenerationSettings.merge(self._generation_config, spec, self.text_processor.task(task), options)
 
     def encode_image(self, pixel_values: Floats) -> tuple[Floats, Floats]:
-        """``(batch, 3, H, W)`` -> unit vectors ``(batch, dim)`` and states ``(batch, tokens, width)``."""
-        embeds, states = self.sessions["image_encoder"].run(None, {"pixel_values": pixel_values})
-        return embeds, states
+        """``(batch, 3, H, W)`` -> unit vectors ``(batch, dim)`` and states ``(batch, tokens, width)``.
+
+        A dual encoder has no states: their ``tokens`` and ``width`` are 0.
+        """
+        rows = self._batches(pixel_values) if self.manifest.fixed_shapes else [slice(None)]
+        return _joined([self.sessions["image_encoder"].run(None, {"pixel_values": pixel_values[at]}) for at in rows])
 
     def encode_text(self, input_ids: Ints, attention_mask: Ints) -> tuple[Floats, Floats]:
-        """``(batch, length)`` twice -> unit vectors ``(batch, dim)`` and states ``(batch, length, width)``."""
+        """``(batch, length)`` twice -> unit vectors ``(batch, dim)`` and states ``(batch, length, width)``.
+
+        A dual encoder has no states: their ``length`` and ``width`` are 0.
+        """
         feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
-        embeds, states = self.sessions["text_encoder"].run(None, feeds)
-        return embeds, states
+        rows = self._batches(input_ids) if self.manifest.fixed_shapes else [slice(None)]
+        return _joined(
+            [self.sessions["text_encoder"].run(None, {key: part[at] for key, part in feeds.items()}) for at in rows]
+        )
 
     def encode_prompts(self, task: str, questions: Sequence[str | None]) -> tuple[Floats, Ints]:
         """States of the task's prompts, ``(batch, length, width)``, and their mask, ``(batch, length)``.
@@ -248,8 +299,18 @@ class OnnxStudent:
             raise InvalidInputError("This bundle only embeds: it was exported without a decoder, so it cannot write.")
         return self.manifest.generation
 
-    def _batches(self, items: Sequence[Any]) -> list[slice]:
+    def _need(self, graph: str, flag: str) -> None:
+        if graph not in self.sessions:
+            raise InvalidInputError(f"This bundle has no graph {graph!r}. Export the student again with {flag}.")
+
+    def _batches(self, items: Sized) -> list[slice]:
         return [slice(start, start + self.batch_size) for start in range(0, len(items), self.batch_size)]
+
+
+def _joined(runs: list[list[Floats]]) -> tuple[Floats, Floats]:
+    """Vectors and states of several runs of an encoder, one after the other."""
+    parts = [np.concatenate(part) if len(part) > 1 else part[0] for part in zip(*runs, strict=True)]
+    return parts[0], parts[1] if len(parts) > 1 else np.zeros((len(parts[0]), 0, 0), np.float32)
 
 
 def read_generation_config(directory: Path, manifest: Manifest) -> dict[str, Any]:

@@ -46,8 +46,12 @@ class TextProcessor:
     tasks: dict[str, dict[str, Any]]
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path) -> TextProcessor:
+    def from_pretrained(cls, directory: str | Path, length: int | None = None) -> TextProcessor:
         """Read the tokenizer and the tasks in ``directory``.
+
+        Args:
+            directory: the bundle.
+            length: tokens that every text is padded and cut to; None pads to the longest of a batch.
 
         Raises:
             BundleError: a file is absent or cannot be used.
@@ -62,7 +66,8 @@ class TextProcessor:
         config = _read_json(directory / "tokenizer_config.json")
         processor_path = directory / "processor_config.json"
         tasks = _read_json(processor_path).get("tasks", {}) if processor_path.exists() else {}
-        pad_token, mask_token = (_token(config, name) for name in ("pad_token", "mask_token"))
+        pad_token = _token(config, "pad_token")
+        mask_token = _token(config, "mask_token") if tasks else pad_token  # a dual encoder has no prompts to fill
         pad_id = tokenizer.token_to_id(pad_token)
         if pad_id is None or tokenizer.token_to_id(mask_token) is None:
             raise BundleError(
@@ -70,9 +75,14 @@ class TextProcessor:
                 "that tokenizer_config.json names. Export the student again."
             )
         limit = config.get("model_max_length") or NO_LIMIT
-        tokenizer.enable_truncation(max_length=int(limit) if limit < NO_LIMIT else MAX_LENGTH)
+        longest = int(limit) if limit < NO_LIMIT else MAX_LENGTH
+        tokenizer.enable_truncation(max_length=min(longest, length or longest))
         tokenizer.enable_padding(
-            direction=config.get("padding_side", "right"), pad_id=pad_id, pad_token=pad_token, pad_type_id=0
+            direction=config.get("padding_side", "right"),
+            pad_id=pad_id,
+            pad_token=pad_token,
+            pad_type_id=0,
+            length=length,
         )
         is_bpe = type(tokenizer.model).__name__ == "BPE"
         return cls(

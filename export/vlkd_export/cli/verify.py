@@ -23,17 +23,20 @@ def verify(
     golden_split: Annotated[str, typer.Option("--golden-split", help="Split of --golden.")] = "validation",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
 ) -> None:
-    """Check a bundle: its files, and its answers against the student it came from.
+    """Check a bundle: its files, its graphs' opsets, and its answers against the student it came from.
 
-    Without --model it needs no torch: the answers of the export lie in the bundle.
+    Without --model it needs no torch: the answers of the export lie in the bundle. They prove as much as their source:
+    somebody who can change the bundle can change them too, so compare with --model, or the fingerprint with the one
+    that the exporter published, where that matters.
     """
-    from vlkd_export.certificate import check_certificate, read_certificate
+    from vlkd_export.certificate import check_certificate, check_opsets, read_certificate
     from vlkd_export.golden import drawn_pictures, read_pictures
     from vlkd_hub.errors import BundleError
     from vlkd_hub.runtime import OnnxStudent
 
     student = OnnxStudent.from_pretrained(bundle, verify=True)
     certificate = read_certificate(bundle)
+    check_opsets(bundle, student.manifest.opset, certificate)
     data = None
     if golden is not None:
         if "data" not in certificate["sets"]:
@@ -41,14 +44,17 @@ def verify(
         data = read_pictures(golden, golden_split, len(certificate["sets"]["data"]["pictures"]))
     again = check_certificate(student, certificate, data)
     report: dict[str, Any] = {"bundle": str(bundle), "files": len(student.manifest.files), "certificate": again}
-    typer.echo(f"{report['files']} files as exported")
+    typer.echo(f"{report['files']} files as exported, graphs in opset {student.manifest.opset}")
     typer.echo(f"{again['pictures']} pictures embedded within {again['max_abs']:.1e} of torch's vectors")
     typer.echo(f"{again['texts']} captions and answers equal to torch's, token by token")
+    typer.echo(f"{again['tensors']} tensors inside the graphs as torch's")
     if model is not None:
         from vlkd_export.onnx.export import load_reference
-        from vlkd_export.parity import check_tensors, check_tokens
+        from vlkd_export.parity import check_tensors
+        from vlkd_export.token_parity import check_tokens
 
         reference, pictures = load_reference(model), [*(data or []), *drawn_pictures()]
+        reference.length = student.manifest.fixed_shapes.get("length")
         tensors = check_tensors(reference, student, pictures, student.manifest.parity["atol"])
         tokens, _ = check_tokens(reference, student, pictures)
         report |= {"tensors": [asdict(item) for item in tensors], "tokens": [asdict(item) for item in tokens]}

@@ -8,23 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from vlkd_export.torch_reference import TorchReference
-from vlkd_hub.bundle import GenerationSpec
-from vlkd_hub.errors import InvalidInputError
-from vlkd_hub.models import VlkdForConditionalGeneration
+from vlkd_hub.errors import DataError
 
-__all__ = ["generation_spec", "lineage_of", "write_settings"]
+__all__ = ["lineage_of", "read_evaluation", "write_settings"]
 
 WEIGHTS = "model.safetensors"
 LINEAGE = "lineage.json"
+PROCESSOR = "processor_config.json"
 
 
-def write_settings(reference: TorchReference, bundle: Path) -> None:
-    """Everything but graphs and manifest, as transformers writes it."""
+def write_settings(reference: TorchReference, bundle: Path, tasks: dict[str, Any]) -> None:
+    """Everything but graphs and manifest, as transformers writes it.
+
+    Args:
+        reference: the model in torch.
+        bundle: an empty folder.
+        tasks: the prompts that the bundle keeps.
+    """
     model, processor = reference.model, reference.processor
     processor.save_pretrained(bundle)
     processor.image_processor.save_pretrained(bundle)
     model.config.save_pretrained(bundle)
-    model.generation_config.save_pretrained(bundle)
+    if tasks:
+        model.generation_config.save_pretrained(bundle)
     # transformers leaves out what its tokenizer class decides; without transformers it must be written down.
     for file in bundle.glob("*.json"):
         file.write_text(
@@ -35,12 +41,17 @@ def write_settings(reference: TorchReference, bundle: Path) -> None:
     tokenizer = processor.tokenizer
     config |= {
         "clean_up_tokenization_spaces": bool(tokenizer.clean_up_tokenization_spaces),
-        "mask_token": str(tokenizer.mask_token),
         "pad_token": str(tokenizer.pad_token),
         "model_max_length": tokenizer.model_max_length,
         "padding_side": tokenizer.padding_side,
     }
+    if tokenizer.mask_token is not None:
+        config["mask_token"] = str(tokenizer.mask_token)
     _write_json(path, config)
+    path = bundle / PROCESSOR
+    if path.exists():
+        written = json.loads(path.read_text(encoding="utf-8"))
+        _write_json(path, written | {"tasks": tasks} if "tasks" in written else written)
 
 
 def _without_code(value: Any) -> Any:
@@ -54,41 +65,43 @@ def _write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def generation_spec(model: VlkdForConditionalGeneration) -> GenerationSpec:
-    """What a caller of the decoder graph must know.
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """The report of ``vlkd evaluate``, without the examples in it.
 
     Raises:
-        InvalidInputError: the student names no token, or several, where the runtime needs one.
+        DataError: the file is absent or holds no such report.
     """
-    config, options = model.config.decoder, model.generation_config
-    ends = options.eos_token_id if isinstance(options.eos_token_id, list) else [options.eos_token_id]
-    if len(ends) != 1 or ends[0] is None or options.decoder_start_token_id is None or options.pad_token_id is None:
-        raise InvalidInputError(
-            f"generation_config.json must name one eos_token_id, a pad_token_id and a decoder_start_token_id; it has "
-            f"{options.eos_token_id}, {options.pad_token_id} and {options.decoder_start_token_id}."
-        )
-    return GenerationSpec(
-        decoder_start_token_id=options.decoder_start_token_id,
-        eos_token_id=ends[0],
-        pad_token_id=options.pad_token_id,
-        forced_bos_token_id=options.forced_bos_token_id,
-        num_layers=config.decoder_layers,
-        num_heads=config.decoder_attention_heads,
-        head_dim=config.d_model // config.decoder_attention_heads,
-        vocab_size=config.vocab_size,
-    )
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(report["splits"], dict):
+            raise ValueError("its splits are no object")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no report of vlkd evaluate --json ({error!r}).") from error
+    figures: dict[str, Any] = _figures(report)
+    return figures
 
 
-def lineage_of(model: VlkdForConditionalGeneration, path: Path) -> dict[str, Any]:
+def _figures(value: Any) -> Any:
+    """The numbers of a report: examples and folders stay where it was made."""
+    if isinstance(value, dict):
+        kept = {key: _figures(item) for key, item in value.items() if key not in ("examples", "model", "data")}
+        return kept
+    return [_figures(item) for item in value] if isinstance(value, list) else value
+
+
+def lineage_of(model: Any, path: Path) -> dict[str, Any]:
     """Where the graphs come from: the student's weights by content, its parts, and what its trainer noted.
 
     Of folders that the trainer noted only the names go in: a bundle travels.
     """
+    config = model.config
+    vision, text = config.vision_config, getattr(config, "text_encoder", None) or config.text_config
+    backbone = getattr(vision, "backbone_name", None) or getattr(vision, "backbone_type", None) or vision.model_type
     lineage: dict[str, Any] = {
         "student_class": type(model).__name__,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "text_encoder": model.config.text_encoder.model_type,
-        "vision_backbone": model.config.vision_config.backbone_name or model.config.vision_config.backbone_type,
+        "text_encoder": text.model_type,
+        "vision_backbone": backbone,
     }
     if (path / LINEAGE).is_file():
         noted = json.loads((path / LINEAGE).read_text(encoding="utf-8"))
@@ -99,7 +112,3 @@ def lineage_of(model: VlkdForConditionalGeneration, path: Path) -> dict[str, Any
         with (path / WEIGHTS).open("rb") as stream:
             lineage["student_sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
     return lineage
-
-
-def _without_folder(value: Any) -> Any:
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

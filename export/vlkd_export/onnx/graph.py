@@ -11,11 +11,13 @@ from typing import Any
 
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from vlkd_hub.errors import InvalidInputError
 
-__all__ = ["GraphSpec", "export_graph", "merge_equal_initializers"]
+__all__ = ["GraphSpec", "export_graph", "merge_equal_initializers", "save_graph"]
 
 MAX_INLINE_BYTES = 2_000_000_000
 """A protobuf file ends at 2 GiB; above this the weights lie beside it, in ``NAME.onnx.data``."""
@@ -29,10 +31,15 @@ class GraphSpec:
     module: nn.Module
     example: tuple[Any, ...]
     """Inputs of an ordinary size; a dimension of 0 or 1 would be taken for a constant."""
-    dynamic_shapes: tuple[Any, ...]
-    """As ``torch.export`` takes them: dimension number -> name, in the nesting of ``example``."""
+    dynamic_shapes: tuple[Any, ...] | None
+    """As ``torch.export`` takes them: dimension number -> name, in the nesting of ``example``; None fixes them all."""
     input_names: list[str]
     output_names: list[str]
+
+    def feeds(self) -> dict[str, NDArray[Any]]:
+        """The example as a session takes it: input name -> array."""
+        tensors = tree_leaves(self.example)
+        return {name: tensor.detach().cpu().numpy() for name, tensor in zip(self.input_names, tensors, strict=True)}
 
 
 def export_graph(spec: GraphSpec, directory: Path, opset: int) -> Path:
@@ -73,12 +80,19 @@ def export_graph(spec: GraphSpec, directory: Path, opset: int) -> Path:
     model = program.model_proto
     merge_equal_initializers(model)
     _drop_traces(model)
+    save_graph(model, path)
+    return path
+
+
+def save_graph(model: onnx.ModelProto, path: Path) -> None:
+    """Write ``model`` at ``path``, its weights beside it where protobuf's limit demands that, and check the file."""
     if model.ByteSize() > MAX_INLINE_BYTES:
-        onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data")
+        data = path.with_name(f"{path.name}.data")
+        data.unlink(missing_ok=True)  # onnx appends to what is there
+        onnx.save_model(model, path, save_as_external_data=True, location=data.name)
     else:
         onnx.save_model(model, path)
     onnx.checker.check_model(path, full_check=True)
-    return path
 
 
 def merge_equal_initializers(model: onnx.ModelProto) -> int:

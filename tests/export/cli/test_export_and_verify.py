@@ -43,9 +43,9 @@ def test_export_then_verify(
     report = tmp_path / "verify.json"
     assert vlkd("verify", bundle, "--model", tiny_student, "--json", report) == 0
     said = capsys.readouterr().out
-    assert "files as exported" in said and "in torch: 3 graphs, 64 texts" in said
+    assert "files as exported" in said and "in torch: 4 graphs, 64 texts" in said
     data = json.loads(report.read_text())
-    assert data["certificate"]["texts"] == 32 and len(data["tensors"]) == 3 and len(data["tokens"]) == 4
+    assert data["certificate"]["texts"] == 64 and len(data["tensors"]) == 4 and len(data["tokens"]) == 4
 
 
 def test_verify_needs_no_torch(tiny_bundle: Path) -> None:

@@ -27,9 +27,14 @@ def test_the_manifest_of_a_bundle(tiny_bundle: Path, tiny_student: Path) -> None
     assert (manifest.embedding_dim, manifest.image_size) == (8, 32)
     assert manifest.generation is not None and manifest.generation.head_dim == 8
     assert set(manifest.tasks) == {"caption", "vqa"}
-    assert {item["graph"] for item in manifest.parity["tensors"]} == {"image_encoder", "text_encoder", "decoder"}
+    graphs = {"image_encoder", "text_encoder", "decoder", "search"}
+    assert {item["graph"] for item in manifest.parity["tensors"]} == graphs
     assert manifest.parity["pictures"] == {"drawn": 16}
-    assert manifest.lineage["parameters"] > 1000 and len(manifest.lineage["student_sha256"]) == 64
+    assert manifest.task == "image-text-to-text" and manifest.fixed_shapes == {}
+    assert manifest.parameters == manifest.lineage["parameters"] == 51457
+    assert {item["graph"] for item in manifest.clean_up} == graphs - {"search"} | {"cross_attention"}
+    assert manifest.latency["text_of_20_tokens_ms"] > 0 and manifest.latency["load_average"]
+    assert len(manifest.lineage["student_sha256"]) == 64
     assert {"torch", "transformers", "onnxruntime", "vlkd-hub"} <= manifest.library_versions.keys()
     assert "model.safetensors" not in manifest.files
 
@@ -129,7 +134,7 @@ def test_what_cannot_be_exported_is_told(tiny_student: Path, tmp_path: Path, mon
     cut = tmp_path / "cut"
     shutil.copytree(tiny_student, cut)
     (cut / "model.safetensors").unlink()
-    with pytest.raises(InvalidInputError, match="not a whole student.*model.safetensors"):
+    with pytest.raises(InvalidInputError, match="not a whole model.*model.safetensors"):
         export_bundle(cut, tmp_path / "bundle", ExportSettings())
     odd = tmp_path / "odd"
     shutil.copytree(tiny_student, odd)

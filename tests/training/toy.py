@@ -9,12 +9,24 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import Dataset, default_collate
+from transformers import AutoConfig
 
-from vlkd_hub.models import VlkdForConditionalGeneration
+from vlkd_hub.models import DualEncoderConfig, DualEncoderModel, VlkdForConditionalGeneration
 from vlkd_training.methods import Method, VLKDMethod
 from vlkd_training.trainer import DistillationArguments, DistillationTrainer
 
-__all__ = ["ROWS", "Counting", "Queue", "Rows", "make_trainer", "noisy", "parameters_of", "run_state"]
+__all__ = [
+    "ROWS",
+    "AlignRows",
+    "Counting",
+    "Queue",
+    "Rows",
+    "make_trainer",
+    "noisy",
+    "parameters_of",
+    "run_state",
+    "without_dropout",
+]
 
 ROWS = 8
 
@@ -48,6 +60,27 @@ class Rows(Dataset):
 
     def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
         return self.items[row]
+
+
+class AlignRows(Rows):
+    """Pictures and texts for a dual encoder; two rows show the same picture."""
+
+    def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
+        names = ("input_ids", "attention_mask", "pixel_values")
+        return {name: self.items[row][name] for name in names} | {"image_ids": torch.tensor(row // 2)}
+
+
+def without_dropout(student: Path, dual: bool = False) -> nn.Module:
+    """The toy student with every dropout at 0; or a dual encoder of the same two encoders."""
+    config = AutoConfig.from_pretrained(student)
+    for part in (config.text_encoder, config.decoder):
+        for name in ("dropout", "attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob"):
+            setattr(part, name, 0.0)
+    if not dual:
+        return VlkdForConditionalGeneration.from_pretrained(student, config=config)
+    torch.manual_seed(0)
+    shared = {"projection_dim": config.projection_dim, "vision_config": config.vision_config}
+    return DualEncoderModel(DualEncoderConfig(text_config=config.text_encoder, **shared))
 
 
 def noisy(rows: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -99,6 +132,7 @@ def make_trainer(
     method: Method | None = None,
     rows: Dataset | None = None,
     collator: Any = None,
+    model: nn.Module | None = None,
     **changes: Any,
 ) -> DistillationTrainer:
     values = {
@@ -116,7 +150,7 @@ def make_trainer(
         "dataloader_pin_memory": False,
     }
     return DistillationTrainer(
-        model=VlkdForConditionalGeneration.from_pretrained(student),
+        model=model or VlkdForConditionalGeneration.from_pretrained(student),
         method=method or VLKDMethod(gamma=10.0),
         args=DistillationArguments(**(values | changes)),
         train_dataset=rows or Rows(),

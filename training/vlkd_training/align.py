@@ -39,6 +39,7 @@ def run_align(
     seed: int = 0,
     overrides: dict[str, Any] | None = None,
     resume: bool = False,
+    cache_dtype: str = "float16",
 ) -> dict[str, float]:
     """Align the towers of a recipe on pictures with captions and save the dual encoder to ``output``.
 
@@ -60,7 +61,7 @@ def run_align(
     tower = model.vision_tower
     only_pooled = tower.config.pool == "avg" and tower.config.num_head_layers == 0
     features = cached_backbone_features(
-        tower, processor.image_processor, records, root, views=spec.views, pooled=only_pooled
+        tower, processor.image_processor, records, root, views=spec.views, pooled=only_pooled, dtype=cache_dtype
     )
     texts = cached_pooled_text(model, processor.tokenizer, rows.texts, root)
     collator = AlignCollator(rows, features["features"], texts["vectors"])

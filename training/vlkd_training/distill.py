@@ -15,7 +15,7 @@ from transformers import CLIPModel
 
 from vlkd_hub.models import DualEncoderModel, VlkdForConditionalGeneration
 
-from .build import build_student, load_teacher, share_projection, solve_text_projection
+from .build import build_student, load_teacher, solve_text_projection
 from .cache import FeatureCache, weights_fingerprint
 from .checks import check_vocabulary
 from .data import load_records
@@ -27,14 +27,15 @@ from .recipe import Phase, load_recipe
 from .rows import CaptionRows
 from .runs import Run, is_main_process
 from .saving import save_model
+from .views import RandomViews
 
-__all__ = ["cached_picture_tokens", "run_distill", "teacher_text_vectors"]
+__all__ = ["cached_picture_tokens", "encoder_means", "picture_source", "run_distill", "teacher_text_vectors"]
 
 _console = Console(stderr=True)
 _SOLVE_ON = 5000
 """Texts that the least-squares start of W_e is solved on: an order above the width of any encoder here."""
 
-_DATA_OPTIONS = ("mask_ratio", "poisson_lambda", "max_length")
+_DATA_OPTIONS = ("mask_ratio", "poisson_lambda", "max_length", "views")
 
 
 def run_distill(
@@ -50,6 +51,7 @@ def run_distill(
     overrides: dict[str, Any] | None = None,
     save_initial: bool = False,
     resume: bool = False,
+    cache_dtype: str = "float16",
 ) -> dict[str, float]:
     """Distil a student from a dual-encoder teacher and save it to ``output``.
 
@@ -65,6 +67,7 @@ def run_distill(
         overrides: training arguments that win over the recipe's.
         save_initial: also save the student before training, in ``output/initial``.
         resume: go on from what an interrupted run of the same arguments left in ``output``.
+        cache_dtype: how picture features are kept, ``"float16"`` or ``"int8"``.
 
     Returns:
         The Trainer's metrics of the last phase, and ``init_cosine`` of the least-squares start.
@@ -85,17 +88,16 @@ def run_distill(
     facts = {"recipe": dataclasses.asdict(recipe), "data": records.fingerprint, "teacher": frozen, "seed": seed}
     run = Run(output, facts | {"training arguments": overrides or {}}, resume)
     vectors = teacher_text_vectors(teacher, teacher_processor, rows.texts, root)
-    pictures = PictureSource(cached_picture_tokens(student, processor, records, root)["tokens"])
+    views = max(phase.data.get("views", 1) for phase in recipe.phases)
+    pictures = picture_source(student, processor, records, root, views=views, dtype=cache_dtype)
     metrics: dict[str, float] = {}
     lineage = {"recipe": str(recipe_name), "data": data, "teacher": teacher_path, "source": recipe.source}
     if recipe.student.least_squares_init:
         chosen = np.random.default_rng(seed).permutation(len(rows))[:_SOLVE_ON]
-        means = _encoder_means(student, processor, [rows.texts[row] for row in chosen], root)["vectors"]
+        means = encoder_means(student, processor, [rows.texts[row] for row in chosen], root)["vectors"]
         cosine = solve_text_projection(student, means, vectors[chosen])
         _console.print(f"W_e solved by least squares: mean cosine to the teacher's text vectors {cosine:.3f}")
         metrics["init_cosine"] = cosine
-        if recipe.student.shared_projection_init:
-            share_projection(student)
     if save_initial and is_main_process():
         save_model(student, processor, output / "initial", lineage)
     settings = {"seed": seed} | (overrides or {})
@@ -112,22 +114,37 @@ def run_distill(
 def _collator(phase: Phase, rows: Any, processor: Any, pictures: PictureSource, vectors: np.ndarray) -> CaptionCollator:
     check_options(phase.data, _DATA_OPTIONS, f"data options of {phase.method!r}")
     text_only = phase.method == "text_infilling"
+    options = {name: value for name, value in phase.data.items() if name != "views"}
     return CaptionCollator(
-        rows, processor.tokenizer, None if text_only else pictures, None if text_only else vectors, **phase.data
+        rows, processor.tokenizer, None if text_only else pictures, None if text_only else vectors, **options
     )
 
 
+def picture_source(
+    student: VlkdForConditionalGeneration, processor: Any, records: Any, root: Path, *, views: int, dtype: str
+) -> PictureSource:
+    """Cached V of every picture; with several views a random one each time."""
+    tokens = cached_picture_tokens(student, processor, records, root, views=views, dtype=dtype)["tokens"]
+    return PictureSource(tokens if views == 1 else RandomViews(tokens))
+
+
 def cached_picture_tokens(
-    student: VlkdForConditionalGeneration, processor: Any, records: Any, root: Path
+    student: VlkdForConditionalGeneration,
+    processor: Any,
+    records: Any,
+    root: Path,
+    *,
+    views: int = 1,
+    dtype: str = "float16",
 ) -> FeatureCache:
     """V of every picture, by way of the backbone features that alignment may have left in the cache."""
     tower = student.vlkd.vision_tower.eval()
-    backbone = cached_backbone_features(tower, processor.image_processor, records, root)
+    backbone = cached_backbone_features(tower, processor.image_processor, records, root, views=views, dtype=dtype)
 
     def tokens_of(features: torch.Tensor) -> torch.Tensor:
         return student.vlkd.tokens_from_tower(tower(backbone_features=features))
 
-    return cached_image_tokens(tower, tokens_of, backbone, root)
+    return cached_image_tokens(tower, tokens_of, backbone, root, dtype=dtype)
 
 
 def teacher_text_vectors(
@@ -150,7 +167,7 @@ def teacher_text_vectors(
     return np.array(cached_text_vectors(teacher, encode, texts, width, root, kind="teacher_text")["vectors"])
 
 
-def _encoder_means(student: VlkdForConditionalGeneration, processor: Any, texts: list[str], root: Path) -> FeatureCache:
+def encoder_means(student: VlkdForConditionalGeneration, processor: Any, texts: list[str], root: Path) -> FeatureCache:
     """Mean encoder output of every text, for the least-squares start of W_e."""
     encoder = student.vlkd.text_encoder.eval()
 

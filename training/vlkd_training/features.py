@@ -17,6 +17,7 @@ from vlkd_hub.models import DualEncoderModel
 from vlkd_hub.models.vlkd import VisionTower
 
 from .cache import ArraySpec, FeatureCache, fingerprint, weights_fingerprint
+from .checks import check_finite
 from .encoders import tokenize
 
 __all__ = [
@@ -104,6 +105,7 @@ def cached_backbone_features(
     min_area: float = 0.5,
     pooled: bool = False,
     bf16: bool = True,
+    dtype: str = "float16",
 ) -> FeatureCache:
     """What the frozen backbone says of every picture; array ``features`` of shape (views, pictures, tokens, width).
 
@@ -116,6 +118,10 @@ def cached_backbone_features(
         min_area: least area of a crop, as a part of the picture.
         pooled: keep only the mean token, when nothing but average pooling follows.
         bf16: compute under bf16 autocast.
+        dtype: how the features are kept, ``"float16"`` or ``"int8"`` (half the size).
+
+    Raises:
+        DataError: the backbone gave NaN or infinity, or the disk is too small.
     """
     backbone = tower.backbone.eval().to(memory_format=torch.channels_last)
     size = tower.config.image_size
@@ -132,8 +138,9 @@ def cached_backbone_features(
         "min_area": min_area if views > 1 else None,
         "bf16": bf16,
     }
+    key |= {} if dtype == "float16" else {"dtype": dtype}
 
-    def fill(arrays: dict[str, np.ndarray]) -> None:
+    def fill(arrays: dict[str, Any]) -> None:
         with _progress("image features", views * len(records)) as bar:
             for view in range(views):
                 source = iterate_pixels(records, image_processor, augment=_RandomView(view, min_area))
@@ -141,38 +148,54 @@ def cached_backbone_features(
                     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                         found = tower.backbone_features(pixels.contiguous(memory_format=torch.channels_last)).float()
                     found = found.mean(dim=1, keepdim=True) if pooled else found
+                    check_finite(found.numpy(), "image features", at.start)
                     arrays["features"][view, at] = found.numpy()
                     bar.update(len(pixels))
 
-    return FeatureCache.open_or_build(root, key, {"features": ArraySpec(shape)}, fill)
+    return FeatureCache.open_or_build(root, key, {"features": ArraySpec(shape, dtype, lead=2)}, fill)
 
 
 def cached_image_tokens(
-    tower: VisionTower, tokens_of: Callable[[torch.Tensor], torch.Tensor], backbone: FeatureCache, root: Path
+    tower: VisionTower,
+    tokens_of: Callable[[torch.Tensor], torch.Tensor],
+    backbone: FeatureCache,
+    root: Path,
+    *,
+    dtype: str = "float16",
 ) -> FeatureCache:
-    """V of section 3.2 for every picture, from cached backbone features; array ``tokens`` (pictures, 1 + n, d1).
+    """V of section 3.2 for every picture, from cached backbone features.
+
+    Array ``tokens`` has the shape (pictures, 1 + n, d1), or (views, pictures, 1 + n, d1) when the backbone was cached
+    for several views.
 
     Args:
         tower: the frozen tower, for its identity.
         tokens_of: maps backbone features (batch, tokens, width) to normalised tokens.
-        backbone: cache of :func:`cached_backbone_features`; its first view is used.
+        backbone: cache of :func:`cached_backbone_features`.
         root: folder of the caches.
+        dtype: how the tokens are kept, ``"float16"`` or ``"int8"``.
     """
-    features = backbone["features"][0]
+    views, pictures = backbone["features"].shape[:2]
     with torch.inference_mode():
-        probe = tokens_of(torch.from_numpy(np.array(features[:1])).float())
-    shape = (features.shape[0], *probe.shape[1:])
+        probe = tokens_of(torch.from_numpy(np.array(backbone["features"][0][:1])).float())
+    lead = 1 if views == 1 else 2
+    shape = (pictures, *probe.shape[1:]) if views == 1 else (views, pictures, *probe.shape[1:])
     key = {"kind": "tokens", "backbone": backbone.folder.name, "weights": weights_fingerprint(tower), "shape": shape}
+    key |= {} if dtype == "float16" else {"dtype": dtype}
 
-    def fill(arrays: dict[str, np.ndarray]) -> None:
-        with _progress("image tokens", len(features)) as bar:
-            for start in range(0, len(features), _BATCH):
-                at = slice(start, min(start + _BATCH, len(features)))
-                with torch.inference_mode():
-                    arrays["tokens"][at] = tokens_of(torch.from_numpy(np.array(features[at])).float()).float().numpy()
-                bar.update(at.stop - at.start)
+    def fill(arrays: dict[str, Any]) -> None:
+        with _progress("image tokens", views * pictures) as bar:
+            for view in range(views):
+                features = backbone["features"][view]
+                for start in range(0, pictures, _BATCH):
+                    at = slice(start, min(start + _BATCH, pictures))
+                    with torch.inference_mode():
+                        found = tokens_of(torch.from_numpy(np.array(features[at])).float()).float().numpy()
+                    check_finite(found, "image tokens", start)
+                    arrays["tokens"][at if lead == 1 else (view, at)] = found
+                    bar.update(at.stop - at.start)
 
-    return FeatureCache.open_or_build(root, key, {"tokens": ArraySpec(shape)}, fill)
+    return FeatureCache.open_or_build(root, key, {"tokens": ArraySpec(shape, dtype, lead)}, fill)
 
 
 def cached_text_vectors(
@@ -207,7 +230,9 @@ def cached_text_vectors(
             for start in range(0, len(order), 4 * _BATCH):
                 rows = order[start : start + 4 * _BATCH]
                 with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-                    arrays["vectors"][rows] = encode([texts[row] for row in rows]).float().numpy()
+                    found = encode([texts[row] for row in rows]).float().numpy()
+                check_finite(found, "sentence vectors", 0)
+                arrays["vectors"][rows] = found
                 bar.update(len(rows))
 
     return FeatureCache.open_or_build(root, key, {"vectors": ArraySpec((len(texts), dim), "float32")}, fill)

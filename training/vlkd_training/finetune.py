@@ -18,7 +18,7 @@ from .cache import weights_fingerprint
 from .checks import check_loaded, check_vocabulary
 from .data import load_records
 from .data.collate import PictureSource, TaskCollator
-from .distill import cached_picture_tokens
+from .distill import picture_source
 from .encoders import cache_dir, tokenize
 from .features import cached_text_vectors
 from .methods import Method
@@ -48,6 +48,7 @@ def run_finetune(
     seed: int = 0,
     overrides: dict[str, Any] | None = None,
     resume: bool = False,
+    cache_dtype: str = "float16",
 ) -> dict[str, float]:
     """Fine-tune a distilled student on the tasks its recipe names and save it to ``output``.
 
@@ -72,7 +73,8 @@ def run_finetune(
     frozen = weights_fingerprint(student.vlkd.vision_tower)
     facts = {"recipe": dataclasses.asdict(recipe), "data": records.fingerprint, "student": weights_fingerprint(student)}
     run = Run(output, facts | {"seed": seed, "training arguments": overrides or {}}, resume)
-    pictures = PictureSource(cached_picture_tokens(student, processor, records, root)["tokens"])
+    views = max(phase.data.get("views", 1) for phase in recipe.phases)
+    pictures = picture_source(student, processor, records, root, views=views, dtype=cache_dtype)
     metrics: dict[str, float] = {}
     settings = {"seed": seed} | (overrides or {})
     for number, phase in enumerate(recipe.phases):
@@ -105,7 +107,7 @@ def _supervised(
     phase: Phase, records: Any, student: Any, processor: Any, pictures: PictureSource, root: Path, seed: int
 ) -> tuple[TaskRows, TaskCollator, None]:
     """Rows and batches of a phase that learns from captions and answers."""
-    check_options(phase.data, ("tasks", "max_length"), f"data options of {phase.method!r}")
+    check_options(phase.data, ("tasks", "max_length", "views"), f"data options of {phase.method!r}")
     tasks = phase.data.get("tasks")
     if not tasks or not set(tasks) <= {"caption", "vqa"}:
         raise RecipeError(f"Name the tasks to fine-tune in data.tasks (caption, vqa) with their shares; got {tasks}.")
@@ -122,7 +124,7 @@ def _scst(
     phase: Phase, records: Any, student: Any, processor: Any, pictures: PictureSource, root: Path, seed: int
 ) -> tuple[PictureRows, PromptCollator, Method]:
     """Rows, batches and reward of a phase that learns from the score of its own captions."""
-    check_options(phase.data, ("task",), f"data options of {phase.method!r}")
+    check_options(phase.data, ("views",), f"data options of {phase.method!r}")
     rows = PictureRows(records)
     _console.print(f"Self-critical training on the captions of {len(rows)} pictures")
     reward = CiderReward([records[row].captions for row in rows.images])

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
@@ -20,6 +20,7 @@ from vlkd_hub.errors import TrainingError
 
 from .checkpoints import STAGING, commit
 from .methods import Method
+from .stream import CaptionStream
 
 __all__ = ["ResumableTrainer"]
 
@@ -64,6 +65,7 @@ class ResumableTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self._recorded = _Recorded(self.data_collator)
         self._batches_trained = 0
+        self._batches_before = 0
         self._ahead = 0
         self._staging: Path | None = None
         self._pending_rng: str | None = None
@@ -113,6 +115,7 @@ class ResumableTrainer(Trainer):
             "rng": torch.get_rng_state(),
             "loss_sum": torch.as_tensor(self._tr_loss).detach().cpu().double().reshape(()),
             "last_logged": torch.tensor(self._globalstep_last_logged),
+            "batches": torch.tensor(self._batches_before + self._batches_trained),
         }
         if ahead > 0:
             position["ahead"] = torch.stack(list(self._recorded.states)[-ahead:])
@@ -140,8 +143,12 @@ class ResumableTrainer(Trainer):
                 )
             self.method.load_checkpoint_state(load_file(file, device=str(self.args.device)))
         position = folder / self._own("position")
-        if position.exists() and not isinstance(self.train_dataset, IterableDataset):
+        if position.exists():
             states = load_file(position)
+            self._batches_before = int(states["batches"])
+            if isinstance(self.train_dataset, CaptionStream):
+                self.train_dataset.resume_at(self._batches_before)
+                return
             ahead = states.get("ahead")
             self._ahead = 0 if ahead is None else len(ahead)
             if ahead is not None:
@@ -181,9 +188,23 @@ class ResumableTrainer(Trainer):
         return batches
 
     def get_train_dataloader(self) -> Any:
-        """The Trainer's own, with the collator recorded."""
+        """The Trainer's own, with the collator recorded; a stream shares its rows out itself."""
+        if isinstance(self.train_dataset, CaptionStream):
+            return self._stream_loader(self.train_dataset)
         plain, self.data_collator = self.data_collator, self._recorded
         try:
             return super().get_train_dataloader()
         finally:
             self.data_collator = plain
+
+    def _stream_loader(self, stream: CaptionStream) -> DataLoader:
+        size, workers = self.args.train_batch_size, self.args.dataloader_num_workers
+        stream.place(self.args.process_index, self.args.world_size, size)
+        return DataLoader(
+            stream,
+            batch_size=size,
+            collate_fn=self.data_collator,
+            num_workers=workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
+        )

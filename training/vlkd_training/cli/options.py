@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,9 @@ class RunOptions:
     split: Annotated[str, typer.Option(help="Split to train on.")] = "train"
     limit: Annotated[int | None, typer.Option(help="Use only the first pictures.")] = None
     cache: Annotated[Path | None, typer.Option(help="Folder for cached features of frozen towers.")] = None
+    cache_dtype: Annotated[
+        Literal["float16", "int8"], typer.Option(help="How cached picture features are kept; int8 halves them.")
+    ] = "float16"
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0
     resume: Annotated[bool, typer.Option("--resume", help="Go on from what an interrupted run left.")] = False
     set_: Annotated[
@@ -34,7 +37,7 @@ class RunOptions:
 
     def keywords(self) -> dict[str, Any]:
         """The keyword arguments of ``run_align``, ``run_distill`` and ``run_finetune``."""
-        names = ("split", "limit", "cache", "seed", "resume")
+        names = ("split", "limit", "cache", "cache_dtype", "seed", "resume")
         return {name: getattr(self, name) for name in names} | {"overrides": overrides(self.set_)}
 
 

@@ -12,7 +12,7 @@ from vlkd_hub.errors import DataError
 from vlkd_training.data.fields import record_from_fields
 from vlkd_training.data.records import Record
 
-__all__ = ["COLUMNS", "HubRecords", "read_hub"]
+__all__ = ["COLUMNS", "HubRecords", "hub_pieces", "read_hub"]
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "image": ("image", "jpg", "png", "img"),
@@ -69,14 +69,27 @@ class HubRecords(Sequence[Record]):
         return _record(self.rows[row], row, self.columns, self.name, _class_names(self.rows, self.columns))
 
 
-def read_hub(data: str | Path, split: str) -> Iterator[Record]:
-    """Stream a split without holding it; errors as :meth:`HubRecords.open`."""
+def read_hub(data: str | Path, split: str, piece: tuple[int, int] | None = None) -> Iterator[Record]:
+    """Stream a split without holding it; errors as :meth:`HubRecords.open`.
+
+    Args:
+        data: id or folder.
+        split: of the data set.
+        piece: ``(number, of how many)``, to read only that piece of its files.
+    """
     rows = _open(data, split, streaming=True)
+    if piece is not None:
+        rows = rows.shard(num_shards=piece[1], index=piece[0])
     first = rows.features if rows.features is not None else dict.fromkeys(next(iter(rows)))
     columns = _columns(first, {}, f"{data} ({split})")
     rows = _encoded(rows, columns["image"])
     for row, fields in enumerate(rows):
         yield _record(fields, row, columns, f"{data} ({split})", _class_names(rows, columns))
+
+
+def hub_pieces(data: str | Path, split: str) -> int:
+    """In how many pieces the files of a split can be streamed."""
+    return int(_open(data, split, streaming=True).num_shards)
 
 
 def _open(data: str | Path, split: str, *, streaming: bool) -> Any:

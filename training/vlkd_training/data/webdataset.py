@@ -20,7 +20,7 @@ from vlkd_training.data.fields import record_from_fields
 from vlkd_training.data.jsonl import read_json
 from vlkd_training.data.records import Record
 
-__all__ = ["INDEX", "SCHEME", "read_shards", "write_shards"]
+__all__ = ["INDEX", "SCHEME", "read_shard", "read_shards", "shard_paths", "write_shards"]
 
 SCHEME = "webdataset:"
 INDEX = "shards.json"
@@ -65,13 +65,31 @@ def read_shards(data: str | Path, split: str) -> Iterator[Record]:
     Raises:
         DataError: nothing matches, a shard differs from the index, or a member is broken.
     """
+    for path in shard_paths(data, split):
+        yield from read_shard(path)
+
+
+def shard_paths(data: str | Path, split: str) -> list[Path]:
+    """Return the shards that ``webdataset:PATTERN`` names, in order; arguments as :func:`read_shards`.
+
+    Raises:
+        DataError: nothing matches.
+    """
     pattern = str(data).removeprefix(SCHEME).replace("{split}", split)
     paths = [Path(found) for part in _expand(pattern) for found in sorted(glob.glob(part))]
     if not paths:
         raise DataError(f"No shard matches {pattern!r} (split {split!r}).")
-    for path in paths:
-        _check_shard(path)
-        yield from _read_shard(path)
+    return paths
+
+
+def read_shard(path: Path) -> Iterator[Record]:
+    """Stream one shard; if ``shards.json`` lists it, it is checked first.
+
+    Raises:
+        DataError: the shard differs from the index, or a member is broken.
+    """
+    _check_shard(path)
+    yield from _read_shard(path)
 
 
 def _write_shard(path: Path, records: Iterable[Record]) -> int:

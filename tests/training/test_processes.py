@@ -1,0 +1,55 @@
+"""Two processes train what one process with the doubled batch trains; both launchers, CPU and gloo."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+WORKER = Path(__file__).with_name("process_worker.py")
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--standalone"]
+ACCELERATE = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+
+
+def train(launcher: list[str], *arguments: Any, output: Path) -> dict[str, Any]:
+    """Run the worker and read what it ended with."""
+    output.mkdir()
+    student, *rest = (str(item) for item in arguments)
+    line = [sys.executable, *launcher, str(WORKER), student, str(output), *rest]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(output / "end.pt", weights_only=True)
+
+
+def assert_same(two: dict[str, Any], one: dict[str, Any]) -> None:
+    """Parameters to 1e-5, and the logged parts, which are means over both processes."""
+    assert (two["world"], one["world"]) == (2, 1)
+    for name, value in one["parameters"].items():
+        torch.testing.assert_close(two["parameters"][name], value, atol=1e-5, rtol=0, msg=lambda text, n=name: n + text)
+    assert len(two["losses"]) == len(one["losses"]) == 3
+    for ours, theirs in zip(two["losses"], one["losses"], strict=True):
+        for name in (key for key in theirs if key.startswith("loss/")):
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("method", "launcher", "chunk"),
+    [("vlkd", TORCHRUN, 0), ("align", ACCELERATE, 0), ("itcl", TORCHRUN, 1)],
+    ids=["vlkd-torchrun", "align-accelerate", "itcl-chunked-torchrun"],
+)
+def test_two_processes_train_as_one_with_the_doubled_batch(
+    tiny_student: Path, tmp_path: Path, method: str, launcher: list[str], chunk: int
+) -> None:
+    """fp32, no dropout, SGD (Adam would blow up rounding where a gradient is zero): only the exchange can differ.
+
+    The contrast must see the other process's rows, and the gradient must reach them.
+    """
+    two = train(launcher, tiny_student, method, 2, chunk, output=tmp_path / "two")
+    one = train([], tiny_student, method, 4, 0, output=tmp_path / "one")
+    assert_same(two, one)

@@ -7,6 +7,8 @@ of the bundle's own files. Only the parts of the protobuf that can hold tensors 
 from __future__ import annotations
 
 import mmap
+import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,9 @@ CHILDREN: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
 }
 TENSOR_EXTERNAL_DATA = 13
+NODE_OP_TYPE = 4
+COMPILED = b"EPContext"
+"""Operator whose attribute is a program for some hardware, or the path of one, outside all checks here."""
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 MAX_DEPTH = 64
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -75,13 +80,35 @@ def check_external_data(path: str | Path, allowed: set[str]) -> None:
                 f"{path} keeps weights in {reference.location!r}, which is not a file of this bundle. "
                 "Do not use this bundle; export the student again."
             )
-        size = (path.parent / reference.location).stat().st_size
+        size = _size(path.parent / reference.location)
         end = reference.offset + (reference.length or 0)
         if reference.offset < 0 or (reference.length or 0) < 0 or end > size:
             raise BundleError(
                 f"{path} reads bytes {reference.offset} to {end} of {reference.location!r}, which holds {size}. "
                 "Export the student again."
             )
+
+
+def _size(path: Path) -> int:
+    """Bytes of a plain file.
+
+    Raises:
+        BundleError: it is absent, a link, a pipe or a folder.
+    """
+    try:
+        found = path.lstat()
+    except (OSError, ValueError) as error:
+        raise BundleError(f"The weight file {path} cannot be looked at ({error}). Export the student again.") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise BundleError(f"The weight file {path} is not a plain file. Do not use this bundle; export again.")
+    return found.st_size
+
+
+def _number(text: str) -> int:
+    """An offset or a length: digits of ASCII, as few as 64 bits need. Python's own int() takes far more."""
+    if not re.fullmatch(r"-?[0-9]{1,20}", text):
+        raise ValueError(f"{text[:40]!r} is no offset or length")
+    return int(text)
 
 
 def _walk(data: mmap.mmap, start: int, end: int, kind: str, depth: int) -> Iterator[ExternalData]:
@@ -95,12 +122,16 @@ def _walk(data: mmap.mmap, start: int, end: int, kind: str, depth: int) -> Itera
             if name in entries:
                 raise ValueError(f"a tensor names its {name} twice")
             entries[name] = texts.get(ENTRY_VALUE, "")
+        elif kind == "node" and number == NODE_OP_TYPE and data[low:high] == COMPILED:
+            raise ValueError("it holds a compiled program, an EPContext node, which may name any file")
         elif number in CHILDREN.get(kind, {}):
             yield from _walk(data, low, high, CHILDREN[kind][number], depth + 1)
     if entries:
         length = entries.get("length")
         yield ExternalData(
-            entries.get("location", ""), int(entries.get("offset", "0")), None if length is None else int(length)
+            entries.get("location", ""),
+            _number(entries.get("offset", "0")),
+            None if length is None else _number(length),
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from vlkd_hub._optional import require
 from vlkd_hub.errors import BundleError, InvalidInputError, MissingDependencyError
 from vlkd_hub.runtime.external_data import check_external_data
+from vlkd_hub.runtime.guarded_session import GuardedSession
 
 __all__ = ["DEFAULT_PROVIDERS", "available_cpus", "default_threads", "node_placement", "open_session"]
 
@@ -66,7 +67,7 @@ def open_session(
         profile: prefix of a file in which onnxruntime notes what each node did; None notes nothing.
 
     Returns:
-        An ``onnxruntime.InferenceSession``.
+        An ``onnxruntime.InferenceSession``, guarded: its failures are this package's errors.
 
     Raises:
         BundleError: the file names weights outside ``allowed_external``, or onnxruntime cannot read it.
@@ -94,7 +95,7 @@ def open_session(
     absent = [name for name in wanted if name not in session.get_providers()]
     if absent:
         raise MissingDependencyError(_advice(absent[0], f"onnxruntime fell back to {session.get_providers()}"))
-    return session
+    return GuardedSession(session, path)
 
 
 def node_placement(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from transformers import AutoImageProcessor, ProcessorMixin
+from transformers import AutoImageProcessor, GenerationConfig, ProcessorMixin
 
 __all__ = ["CHAT_TEMPLATE", "DEFAULT_TASKS", "VlkdProcessor"]
 
@@ -110,8 +110,13 @@ class VlkdProcessor(ProcessorMixin):
         return template.replace("{masks}", self._masks(task))
 
     def generation_kwargs(self, task: str) -> dict[str, Any]:
-        """Return the decoding defaults of a task, ready for ``generate``."""
-        return {key: value for key, value in self.tasks[task].items() if key not in ("prompt", "num_masks")}
+        """Return the decoding defaults of a task, ready for ``generate``.
+
+        Only what a ``GenerationConfig`` has comes through: ``generate`` would also take ``custom_generate`` with
+        ``trust_remote_code``, and so run Python that a config names.
+        """
+        known = vars(GenerationConfig())
+        return {key: value for key, value in self.tasks[task].items() if key in known}
 
     def apply_chat_template(self, conversation: Any, chat_template: str | None = None, **kwargs: Any) -> Any:
         """Turn a conversation into a prompt (and tensors), with the task prompts in reach of the template."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -31,7 +32,8 @@ def test_every_recipe_of_the_package_can_run(file: Path) -> None:
     assert recipe.source
     known = [item.name for item in dataclasses.fields(DistillationArguments) if item.init]
     for phase in recipe.phases:
-        make_method(phase)
+        processor = SimpleNamespace(generation_kwargs=lambda task: {})
+        make_method(phase, **({"reward": len, "processor": processor} if phase.method == "scst" else {}))
         check_options(phase.train, known, file.name)
         DistillationArguments(output_dir="unused", **{"use_cpu": True, **phase.train, "bf16": False})
 

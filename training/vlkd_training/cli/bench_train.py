@@ -1,0 +1,55 @@
+"""``vlkd bench train``: what the teacher cache saves, what the trainer costs, what chunks of a contrast hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["train"]
+
+
+def train(
+    teacher: Annotated[str, typer.Option(help="Aligned teacher or CLIP: folder or Hub id.")],
+    data: Annotated[str, typer.Option(help="Any data set.")] = "scenes:512",
+    recipe: Annotated[str, typer.Option(help="Distil recipe whose student is built.")] = "vlkd-scenes",
+    split: Annotated[str, typer.Option(help="Split of the data.")] = "train",
+    limit: Annotated[int, typer.Option(min=2, help="Pictures.")] = 512,
+    batch_size: Annotated[int, typer.Option(min=2, help="Rows a step.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps of each block.")] = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="Blocks of each way, in turns.")] = 3,
+    contrast: Annotated[int, typer.Option(help="Batch of the chunked contrast; 0 leaves it out.")] = 1024,
+    chunk: Annotated[int, typer.Option(min=1, help="Rows of a chunk.")] = 64,
+    whole: Annotated[bool, typer.Option("--whole/--no-whole", help="Also that batch without chunks.")] = True,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
+) -> None:
+    """Seconds of a training step and peak memory: cached teacher, live teacher, a plain loop, a chunked contrast."""
+    from vlkd_hub.machine import describe_machine
+    from vlkd_training.bench_training import TrainingBench
+
+    load = describe_machine()["load_average"]
+    bench = TrainingBench(data, teacher, recipe, split, limit, batch_size, steps)
+    report: dict[str, Any] = bench.run(rounds)
+    if contrast:
+        sizes = [chunk, 0] if whole else [chunk]
+        report["contrast"] = [bench.chunk_memory(contrast, size) for size in sizes]
+    report |= {"load_before": load, "load_after": describe_machine()["load_average"]}
+    for name, seconds in report["step_s"].items():
+        low, high = min(report["step_s_by_round"][name]), max(report["step_s_by_round"][name])
+        peak = report["peak_mib"][name]
+        typer.echo(f"{name:9} {seconds:7.3f} s a step ({low:.3f} to {high:.3f})  peak {peak:,.0f} MiB")
+    epoch = report["epoch_s"]
+    typer.echo(
+        f"epoch of {report['rows']} rows: live teacher {epoch['uncached']:.1f} s, cached {epoch['cached']:.1f} s"
+    )
+    typer.echo(f"  {report['ratio_uncached_to_cached']:.1f}x; building the cache once: {report['build_cache_s']:.1f} s")
+    typer.echo(f"trainer against a plain loop: {report['ratio_trainer_to_loop']:.3f}x")
+    for item in report.get("contrast", []):
+        held = f"chunks of {item['chunk']}" if item["chunk"] else "whole"
+        typer.echo(f"batch {item['batch']} {held}: peak {item['peak_mib']:,.0f} MiB, {item['seconds']:.1f} s")
+    typer.echo(f"load average before {load}, after {report['load_after']}")
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from vlkd_hub._version import __version__
 from vlkd_hub.machine import describe_machine
+from vlkd_hub.provider_check import check_providers, placement_of
 
 __all__ = ["doctor", "examine"]
 
@@ -27,15 +29,22 @@ ELSEWHERE = {"tensorrt", "optimum"}
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    bundle: Annotated[Path | None, typer.Option("--bundle", help="Show where each node of this bundle runs.")] = None,
+    provider: Annotated[str, typer.Option("--provider", help="For --bundle: cpu, cuda, tensorrt, openvino...")] = "cpu",
 ) -> None:
     """Show what is installed, what this machine can do, and what to install next."""
     facts = examine()
+    if bundle is not None:
+        facts["placement"] = placement_of(bundle, provider)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
     console = Console()
     console.print(f"vlkd-hub {facts['version']}", highlight=False)
     console.print(_machine_table(facts))
+    console.print(_provider_table(facts["providers"]))
+    if bundle is not None:
+        console.print(_placement_table(facts["placement"], provider))
     console.print(_package_table(facts["packages"]))
     for line in facts["advice"]:
         console.print(f"[yellow]-[/] {escape(line)}", highlight=False, soft_wrap=True)
@@ -44,13 +53,14 @@ def doctor(
 
 
 def examine() -> dict[str, Any]:
-    """All that ``vlkd doctor`` knows: version, machine, onnxruntime providers, packages, advice."""
+    """All that ``vlkd doctor`` knows: version, machine, providers that really open, packages, advice."""
     packages = [_examine(requirement, extras) for requirement, extras in _requirements()]
     machine = describe_machine()
     return {
         "version": __version__,
         "machine": machine,
         "onnxruntime_providers": _providers(),
+        "providers": check_providers(),
         "packages": packages,
         "advice": _advice(packages, machine),
     }
@@ -86,7 +96,7 @@ def _examine(requirement: Requirement, extras: list[str]) -> dict[str, Any]:
 
 
 def _providers() -> list[str] | None:
-    """Execution providers that onnxruntime offers here; None without onnxruntime."""
+    """Execution providers that onnxruntime lists here, which says little; None without onnxruntime."""
     try:
         return list(importlib.import_module("onnxruntime").get_available_providers())
     except ImportError:
@@ -117,6 +127,29 @@ def _machine_table(facts: dict[str, Any]) -> Table:
     rows = {**facts["machine"], "onnxruntime_providers": facts["onnxruntime_providers"]}
     for name, value in rows.items():
         table.add_row(name.replace("_", " "), escape(_words(value)))
+    return table
+
+
+def _provider_table(providers: list[dict[str, Any]]) -> Table:
+    table = Table(title="Providers (a session was opened with each)", title_justify="left")
+    for name in ("provider", "works", "version", "what it says"):
+        table.add_column(name)
+    for item in providers:
+        color = "green" if item["works"] else "red"
+        words = item["runs_on"] if item["works"] else item["error"]
+        shown = f"[{color}]{'yes' if item['works'] else 'no'}[/]"
+        table.add_row(item["provider"], shown, item["version"] or "-", escape(_words(words)))
+    return table
+
+
+def _placement_table(placement: dict[str, dict[str, dict[str, int]]], provider: str) -> Table:
+    table = Table(title=f"Nodes by where they ran, asked for {provider}", title_justify="left")
+    for name in ("graph", "where", "nodes", "operators"):
+        table.add_column(name)
+    for graph, places in placement.items():
+        for place, counts in places.items():
+            words = ", ".join(f"{name} {count}" for name, count in counts.items())
+            table.add_row(graph, escape(place), str(sum(counts.values())), escape(words))
     return table
 
 

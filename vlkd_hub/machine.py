@@ -36,6 +36,7 @@ def describe_machine() -> dict[str, Any]:
         "features": cpu_features(),
         "memory_gib": _memory_gib(),
         "load_average": [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "gpus": _gpus(),
         "nvidia_driver": _output(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]),
         "java": java_version(),
         "chromium": next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None),
@@ -59,6 +60,18 @@ def cpu_features(cpuinfo: str | None = None) -> list[str] | None:
 def java_version() -> str | None:
     """First line of ``java -version``; None without Java."""
     return _output(["java", "-version"])
+
+
+def _gpus() -> list[str]:
+    """Name and memory of each GPU that the NVIDIA driver shows; empty without one."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()]
 
 
 def _cpu_name() -> str | None:

@@ -86,3 +86,45 @@ def test_table_shows_every_package(capsys) -> None:
     shown = capsys.readouterr().out
     assert "numpy" in shown
     assert "onnxruntime providers" in shown
+
+
+def test_providers_are_tried_not_listed(capsys, tiny_bundle) -> None:
+    """A session is opened with each; what is missing comes with what to install."""
+    found = {item["provider"]: item for item in doctor.examine()["providers"]}
+    assert found["cpu"]["works"] and found["cpu"]["runs_on"] == ["CPUExecutionProvider"]
+    assert found["cpu"]["version"] == version("onnxruntime")
+    for item in found.values():
+        assert item["works"] or "nstall" in item["error"]
+    doctor.doctor(as_json=False, bundle=tiny_bundle)
+    shown = capsys.readouterr().out
+    assert "Nodes by where they ran, asked for cpu" in shown
+    assert "image_encoder" in shown and "decoder" in shown
+
+
+def test_a_provider_that_lies_is_found_out(monkeypatch) -> None:
+    """onnxruntime-gpu lists CUDA on a machine without a GPU, and then gives a session on the CPU."""
+    import onnxruntime
+
+    from vlkd_hub.provider_check import check_providers
+
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options, providers=both[1:])
+    )
+    found = {item["provider"]: item for item in check_providers()}
+    assert not found["cuda"]["works"] and "fell back" in found["cuda"]["error"]
+    assert found["cpu"]["works"]
+
+
+def test_placement_names_every_graph_and_its_operators(tiny_bundle) -> None:
+    """On request, for the nodes that a provider leaves to another."""
+    from vlkd_hub.errors import InvalidInputError
+    from vlkd_hub.provider_check import placement_of
+
+    placed = placement_of(tiny_bundle, "cpu")
+    assert set(placed) == {"image_encoder", "text_encoder", "cross_attention", "decoder"}
+    assert placed["cross_attention"]["CPUExecutionProvider"]["MatMul"] == 4
+    with pytest.raises(InvalidInputError, match="Unknown provider 'gpu'"):
+        placement_of(tiny_bundle, "gpu")

@@ -43,3 +43,15 @@ def test_a_program_that_fails_or_is_absent_is_none(tmp_path, monkeypatch) -> Non
     assert machine.java_version() is None
     stub.write_text("#!/bin/sh\necho 'openjdk version \"17\"' >&2\n")
     assert machine.java_version() == 'openjdk version "17"'
+
+
+def test_gpus_come_from_the_driver(tmp_path, monkeypatch) -> None:
+    """One line each; a driver that fails shows none."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.describe_machine()["gpus"] == []
+    stub = tmp_path / "nvidia-smi"
+    stub.write_text("#!/bin/sh\necho 'NVIDIA A, 10 MiB'\necho 'NVIDIA B, 20 MiB'\n")
+    stub.chmod(0o755)
+    assert machine.describe_machine()["gpus"] == ["NVIDIA A, 10 MiB", "NVIDIA B, 20 MiB"]
+    stub.write_text("#!/bin/sh\nexit 9\n")
+    assert machine.describe_machine()["gpus"] == []

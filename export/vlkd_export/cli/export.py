@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from vlkd_export.cli.quantization import quantized, say_what_it_cost
+from vlkd_export.quantize.settings import CALIBRATIONS, PRECISIONS, QuantizeSettings, parse_max_drop
 from vlkd_export.settings import AUTO, DTYPES, TASKS, ExportSettings
+from vlkd_hub.bundle import Manifest
+from vlkd_hub.errors import InvalidInputError
 
 __all__ = ["export"]
 
@@ -25,10 +30,19 @@ Length = Annotated[int, typer.Option("--sequence-length", help="Tokens of a text
 AnySize = Annotated[bool, typer.Option("--dynamic-image-size", help="Square pictures of any size (CNN towers only).")]
 Device = Annotated[str, typer.Option("--device", help="Where torch runs to be compared with: cpu, cuda.")]
 Evaluation = Annotated[Path | None, typer.Option("--evaluation", help="Report of vlkd evaluate, for the manifest.")]
+Precision = Annotated[str, typer.Option("--precision", help=f"fp32, or decided by scores: {', '.join(PRECISIONS)}.")]
+MaxDrop = Annotated[str, typer.Option("--max-drop", help="Points that --precision may cost, by measure.")]
+Data = Annotated[str | None, typer.Option("--data", help="Data set that --precision is decided on.")]
+Split = Annotated[str, typer.Option("--split", help="Split of --data to decide on.")]
+ReportSplit = Annotated[str | None, typer.Option("--report-split", help="Split of --data to score at the end only.")]
+Providers = Annotated[str, typer.Option("--providers", help="Where --precision tries graphs: cpu,openvino,...")]
+Calibration = Annotated[str, typer.Option("--calibration", help=f"Static ranges: {', '.join(CALIBRATIONS)}.")]
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="Folder of a saved student, teacher or CLIP.", metavar="MODEL")],
+    model: Annotated[
+        Path, typer.Argument(help="Folder of a saved student, teacher or CLIP; or its fp32 bundle.", metavar="MODEL")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the bundle goes.")],
     golden: Annotated[
         Path | None, typer.Option("--golden", help="Data set (imagefolder) to compare captions and answers on.")
@@ -49,13 +63,25 @@ def export(
     dynamic_image_size: AnySize = False,
     device: Device = "cpu",
     evaluation: Evaluation = None,
+    precision: Precision = "fp32",
+    max_drop: MaxDrop = "r@10=0.5,cider=1.0,vqa=0.5",
+    data: Data = None,
+    split: Split = "validation",
+    report_split: ReportSplit = None,
+    providers: Providers = "",
+    calibration: Calibration = "minmax",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
 ) -> None:
     """Write a student as an ONNX bundle, and prove that it answers as the student does.
 
     Every graph is compared with torch, and whole captions and answers, greedy and by beam search, token by token. If
     anything differs there is no bundle.
+
+    With --precision the graphs are then written in fewer bits, the fastest way that the scores on --data allow.
     """
+    fewer_bits = None
+    if precision != "fp32":
+        fewer_bits = _fewer_bits(precision, max_drop, data, split, report_split, providers, calibration)
     settings = ExportSettings(
         opset=opset,
         dtype=dtype,
@@ -73,15 +99,15 @@ def export(
         golden_count=golden_count,
         evaluation=evaluation,
     )
-    console = Console(stderr=True)
-    with console.status("loading torch"):
-        from vlkd_export.onnx.export import export_bundle
-    with console.status(f"loading {model}") as status:
-        manifest = export_bundle(model, output, settings, lambda stage: status.update(f"exporting: {stage}"))
-    report = _report(output, manifest)
+    with Console(stderr=True).status(f"loading {model}") as status:
+        manifest, cost = _written(model, output, settings, fewer_bits, status.update)
+    report = _report(output, manifest) | ({} if cost is None else {"quantization": cost})
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if cost is not None:
+        say_what_it_cost(cost)
+        return
     worst = max(item["max_abs"] for item in manifest.parity["tensors"])
     texts = sum(item["texts"] for some in manifest.parity["tokens"].values() for item in some)
     size = report["size_bytes"] / (1 << 20)
@@ -90,6 +116,45 @@ def export(
     for step in manifest.clean_up:
         if not step["kept"]:
             typer.echo(f"clean-up step {step['step']} of {step['graph']} dropped: {step['reason']}")
+
+
+def _fewer_bits(
+    precision: str,
+    max_drop: str,
+    data: str | None,
+    split: str,
+    report_split: str | None,
+    providers: str,
+    calibration: str,
+) -> QuantizeSettings:
+    if data is None:
+        raise InvalidInputError(f"--precision {precision} is decided by scores, so it needs --data (and --split).")
+    return QuantizeSettings(
+        precision=precision,
+        max_drop=parse_max_drop(max_drop),
+        data=data,
+        split=split,
+        report_split=report_split,
+        providers=tuple(name.strip() for name in providers.split(",") if name.strip()),
+        calibration=calibration,
+    )
+
+
+def _written(
+    model: Path, output: Path, settings: ExportSettings, fewer_bits: QuantizeSettings | None, say: Callable[[str], None]
+) -> tuple[Manifest, dict[str, Any] | None]:
+    """The bundle at ``output``; and the report of the quantization, where there was one."""
+    is_bundle = (model / "manifest.json").is_file()
+    if is_bundle and fewer_bits is not None:
+        return quantized(output, fewer_bits, model, say)
+    if is_bundle:
+        raise InvalidInputError(f"{model} is a bundle already; with --precision it is written in fewer bits.")
+    from vlkd_export.onnx.export import export_bundle
+
+    def fp32(path: Path) -> Manifest:
+        return export_bundle(model, path, settings, lambda stage: say(f"exporting: {stage}"))
+
+    return (fp32(output), None) if fewer_bits is None else quantized(output, fewer_bits, fp32, say)
 
 
 def _report(output: Path, manifest: Any) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import onnx
 
 from vlkd_export.onnx.graph import save_graph
 
-__all__ = ["to_half"]
+__all__ = ["half_precision", "to_half"]
 
 
 def to_half(path: Path) -> None:
@@ -17,6 +18,15 @@ def to_half(path: Path) -> None:
     Onnxruntime's CPU provider computes few operators in float16 and casts around the rest, so that the file is half as
     large and no faster there; a GPU computes it as it is.
     """
+    save_graph(half_precision(onnx.load(path)), path)
+
+
+def half_precision(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
+    """``model`` in float16 but for its inputs, its outputs and the nodes in ``keep``."""
+    from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    save_graph(convert_float_to_float16(onnx.load(path), keep_io_types=True), path)
+    whole = ONNXModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=sorted(keep) or None))
+    whole.topological_sort()  # the converter puts the casts of the inputs at the end
+    half: onnx.ModelProto = whole.model
+    return half

@@ -11,7 +11,6 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoModelForZeroShotImageClassification,
     AutoProcessor,
-    PreTrainedConfig,
 )
 
 from .dual_encoder import DualEncoderConfig, DualEncoderModel, DualEncoderProcessor
@@ -47,7 +46,7 @@ def register() -> None:
     AutoProcessor.register(VlkdConfig, VlkdProcessor, exist_ok=True)
 
 
-def enable_remote_code(config: PreTrainedConfig) -> None:
+def enable_remote_code(config: DualEncoderConfig | VlkdConfig) -> None:
     """Make ``save_pretrained`` put the model's own files and a whole ``auto_map`` beside the weights.
 
     transformers alone would note only the head that is saved; here every Auto class finds its head again in a process

@@ -15,8 +15,8 @@ from vlkd_export.golden import GoldenPicture
 from vlkd_hub.bundle import read_manifest
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime import OnnxStudent, TextProcessor
+from vlkd_hub.runtime.split_decoder import SplitDecoder
 from vlkd_hub.runtime.tensorrt.profiles import ShapeRange, profile_from_shapes
-from vlkd_hub.runtime.tensorrt.student import SplitDecoder
 
 __all__ = ["Limits", "Recorder", "limits_of", "record_calls", "suggest_profiles"]
 

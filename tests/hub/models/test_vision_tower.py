@@ -18,9 +18,10 @@ def timm_config(**changes) -> VisionTowerConfig:
     return VisionTowerConfig(**(values | changes))
 
 
-def test_copies_are_byte_identical() -> None:
+@pytest.mark.parametrize("name", ["vision_tower.py", "compatibility.py"])
+def test_copies_are_byte_identical(name: str) -> None:
     """A model folder is shipped as remote code and may import nothing of its neighbour; a fix must reach every copy."""
-    copies = sorted(MODELS.glob("*/vision_tower.py"))
+    copies = sorted(MODELS.glob(f"*/{name}"))
     assert len(copies) >= 2
     assert len({copy.read_bytes() for copy in copies}) == 1
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import AutoImageProcessor, ProcessorMixin
 
+from .compatibility import image_backend
+
 __all__ = ["DualEncoderProcessor"]
 
 
@@ -26,6 +28,6 @@ class DualEncoderProcessor(ProcessorMixin):
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         kwargs.pop("config", None)
         processor.image_processor = AutoImageProcessor.from_pretrained(
-            pretrained_model_name_or_path, backend=backend, **kwargs
+            pretrained_model_name_or_path, **image_backend(backend), **kwargs
         )
         return processor

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import AutoConfig, BartConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
+from transformers import AutoConfig, BartConfig
 
+from .compatibility import PreTrainedConfig, SubConfigSpec
 from .vision_tower import VisionTowerConfig
 
 __all__ = ["VlkdConfig"]

@@ -167,6 +167,11 @@ class VlkdForConditionalGeneration(VlkdPreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 
+    def _tie_weights(self) -> None:
+        """Tie by the names above, for transformers 4, which knows only one tie and calls this after it."""
+        for target, source in self._tied_weights_keys.items():
+            self.get_submodule(target.rpartition(".")[0]).weight = self.get_parameter(source)
+
     def get_encoder(self, modality: str | None = None) -> nn.Module:
         """``generate`` asks for the text side's encoder; the context is made by :meth:`encode_context`."""
         return self.vlkd.vision_tower if modality == "image" else self.vlkd.text_encoder

@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import AutoImageProcessor, GenerationConfig, ProcessorMixin
 
+from .compatibility import image_backend
+
 __all__ = ["CHAT_TEMPLATE", "DEFAULT_TASKS", "VlkdProcessor"]
 
 DEFAULT_TASKS: dict[str, dict[str, Any]] = {
@@ -82,7 +84,7 @@ class VlkdProcessor(ProcessorMixin):
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         kwargs.pop("config", None)
         processor.image_processor = AutoImageProcessor.from_pretrained(
-            pretrained_model_name_or_path, backend=backend, **kwargs
+            pretrained_model_name_or_path, **image_backend(backend), **kwargs
         )
         return processor
 

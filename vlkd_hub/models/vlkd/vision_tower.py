@@ -12,8 +12,10 @@ from typing import Any
 import timm
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
+
+from .compatibility import PreTrainedConfig, bare_backbone
 
 __all__ = ["VisionTower", "VisionTowerConfig", "VisionTowerOutput"]
 
@@ -163,7 +165,7 @@ class VisionTower(PreTrainedModel):
             width = sum(backbone.num_features if layer == -1 else channels[layer] for layer in wanted)
             return backbone, width, config.grid_size**2
         sub_config = AutoConfig.for_model(**config.backbone_config)
-        backbone = AutoModel.from_config(sub_config, trust_remote_code=False)
+        backbone = bare_backbone(AutoModel.from_config(sub_config, trust_remote_code=False))
         return backbone, sub_config.hidden_size, (config.image_size // sub_config.patch_size) ** 2 + 1
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
 from PIL import Image
 
 from vlkd_hub.bundle import read_manifest
 from vlkd_hub.errors import BundleError
 from vlkd_hub.runtime.generation_settings import GenerationSettings
 from vlkd_hub.runtime.image_processing import ImageProcessor
+from vlkd_hub.runtime.split_decoder import SplitDecoder
 from vlkd_hub.runtime.student import OnnxStudent, read_generation_config
 from vlkd_hub.runtime.tensorrt.cuda import compute_capability
 from vlkd_hub.runtime.tensorrt.engine_session import EngineSession, load_tensorrt
@@ -20,34 +20,10 @@ from vlkd_hub.runtime.tensorrt.engine_store import EngineKey, EngineStore, onnx_
 from vlkd_hub.runtime.tensorrt.plan import EnginePlan, graph_path, read_plan
 from vlkd_hub.runtime.text import TextProcessor
 
-__all__ = ["ENGINE_DIRECTORY", "SplitDecoder", "TensorrtStudent", "engine_keys"]
+__all__ = ["ENGINE_DIRECTORY", "TensorrtStudent", "engine_keys"]
 
 ENGINE_DIRECTORY = "engines"
 FIRST, NEXT = "decoder_first", "decoder_next"
-
-
-class SplitDecoder:
-    """Two graphs behind one ``run``: the first step, which has no past, and every later one.
-
-    TensorRT refuses a graph whose branches differ in shape (``If``), and an engine wants no empty input.
-
-    Args:
-        first: session of the step without past inputs.
-        later: session of the step with them.
-    """
-
-    def __init__(self, first: Any, later: Any) -> None:
-        self.first = first
-        self.later = later
-
-    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """As the session of ``decoder.onnx``: an empty past goes to the first graph."""
-        past = [name for name in feeds if name.startswith("past_")]
-        if all(feeds[name].shape[2] for name in past):
-            outputs: list[NDArray[Any]] = self.later.run(output_names, feeds)
-        else:
-            outputs = self.first.run(output_names, {name: feeds[name] for name in feeds if name not in past})
-        return outputs
 
 
 class TensorrtStudent(OnnxStudent):

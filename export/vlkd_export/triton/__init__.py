@@ -1,0 +1,3 @@
+"""A student as a model repository for NVIDIA's Triton Inference Server."""
+
+from __future__ import annotations

@@ -85,7 +85,8 @@ def _curl(method: str, path: str, content: dict[str, Any], base_url: str) -> str
         return f"curl {address}"
     schema = content.get("application/json", {}).get("schema")
     if schema is None:
-        fields = next(iter(content.values()), {}).get("schema", {}).get("properties", {})
+        form: dict[str, Any] = next(iter(content.values()), {})
+        fields = form.get("schema", {}).get("properties", {})
         return f"curl {address} " + " ".join(f"-F {name}=..." for name in fields)
     example = {name: field["examples"][0] for name, field in schema["properties"].items() if "examples" in field}
     return f"curl {address} -H 'Content-Type: application/json' -d '{json.dumps(_shortened(example))}'"

@@ -23,6 +23,8 @@ __all__ = ["ModelPool", "ModelSource"]
 
 logger = logging.getLogger("vlkd.serving")
 
+ANY_NAMES = ("default", "dummy")
+"""Mean the default model: ``huggingface_hub`` says ``dummy`` when it was given an address instead of a model."""
 RETRY_S = 2.0
 """After a load that failed, requests are turned away this long before it is tried again."""
 
@@ -93,12 +95,12 @@ class ModelPool:
         return self._places[name].model is not None
 
     def check_name(self, name: str | None) -> str:
-        """The name itself, or the default's for None.
+        """The name itself, or the default's for None and for what clients send that must name something.
 
         Raises:
             NotFoundError: there is no such model.
         """
-        if name is None:
+        if name is None or (name in ANY_NAMES and name not in self._places):
             return self.names[0]
         if name not in self._places:
             raise NotFoundError(f"There is no such model; known are: {', '.join(self.names)}.", "model")

@@ -113,7 +113,8 @@ class ServedModel:
             tokens = await self._pre.tokens(texts, self.parts, deadline)
         priority = current().priority
         submitted = (self._texts.submit(ids, deadline, priority=priority, length=len(ids)) for ids in tokens)
-        return await gather_all(*submitted)
+        encoded: list[EncodedText] = await gather_all(*submitted)
+        return encoded
 
     async def write(
         self,

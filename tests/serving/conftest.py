@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -97,3 +99,38 @@ def make_client(index_dir: Path, fake: ModuleType) -> Iterator[Callable[..., Any
 def client(make_client: Callable[..., Any]) -> Any:
     """The application with default settings and an index."""
     return make_client()
+
+
+@pytest.fixture
+def live_server(index_dir: Path, fake: ModuleType) -> Iterator[Callable[..., str]]:
+    """``live_server(student, max_inflight=1)``: the address of the application on a socket, in a thread."""
+    import uvicorn
+
+    from vlkd_serving.app import create_app
+    from vlkd_serving.engine import Engine
+    from vlkd_serving.index import LiveIndex
+    from vlkd_serving.model_pool import ModelSource
+    from vlkd_serving.settings import ServerSettings
+
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def begin(student: Any = None, models: tuple[str, ...] = ("fake",), **limits: Any) -> str:
+        settings = ServerSettings(**limits)
+        model = student or fake.FakeStudent()
+        sources = [ModelSource(name, lambda: model) for name in models]
+        engine = Engine(sources, settings, LiveIndex(index_dir, fake.FINGERPRINT))
+        config = uvicorn.Config(create_app(settings, engine), port=0, log_level="error")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        running.append((server, thread))
+        until = time.monotonic() + 20
+        while not server.started:
+            assert thread.is_alive() and time.monotonic() < until
+            time.sleep(0.01)
+        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+    yield begin
+    for server, thread in running:
+        server.should_exit = True
+        thread.join(20)

@@ -161,6 +161,34 @@ def test_items_of_different_options_never_share_a_batch() -> None:
     assert keys == [("even", [0, 2, 4]), ("odd", [1, 3, 5])]
 
 
+def test_higher_priorities_go_first() -> None:
+    """Bulk work waits while people do not."""
+    recorder = Recorder(delay_s=0.05)
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> None:
+        first = asyncio.create_task(batcher.submit(0, later()))
+        await asyncio.sleep(0.02)
+        rest = [(1, -1), (2, 0), (3, 1), (4, 1), (5, -1)]
+        await asyncio.gather(first, *(batcher.submit(n, later(), priority=priority) for n, priority in rest))
+
+    drive(recorder, scenario, max_batch=2)
+    assert recorder.batches == [[0], [3, 4], [2, 1], [5]]
+
+
+def test_a_batch_holds_items_of_similar_length() -> None:
+    """The oldest starts it; padding a short text to the length of a long one would be wasted work."""
+    recorder = Recorder(delay_s=0.05)
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> None:
+        first = asyncio.create_task(batcher.submit(0, later()))
+        await asyncio.sleep(0.02)
+        lengths = [30, 5, 31, 6, 29, 4]
+        await asyncio.gather(first, *(batcher.submit(100 + n, later(), length=n) for n in lengths))
+
+    drive(recorder, scenario, max_batch=3)
+    assert recorder.batches == [[0], [130, 131, 129], [105, 106, 104]]
+
+
 def test_an_expired_item_never_enters_a_batch() -> None:
     """Its caller has gone: running it would only delay the others."""
     recorder = Recorder(delay_s=0.2)

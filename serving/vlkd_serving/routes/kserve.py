@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ async def _run(engine: Engine, wanted: str, inputs: dict[str, list[str]], model:
         vectors = np.stack([each.embedding for each in encoded]).astype(np.float32)
         return {"name": wanted, "datatype": "FP32", "shape": list(vectors.shape), "data": vectors.reshape(-1)}
     pictures = inputs["image"]
-    questions = inputs.get("question", [None] * len(pictures))  # type: ignore[list-item]
+    questions: Sequence[str | None] = inputs.get("question") or [None] * len(pictures)
     task = "vqa" if wanted == "answer" else "caption"
     pairs = zip(pictures, questions, strict=True)
     texts = await gather_all(*(engine.write(task, image, question, model=model) for image, question in pairs))

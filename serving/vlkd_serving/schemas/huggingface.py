@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -114,4 +114,5 @@ class SimilarityRequest(Request):
     """Texts, or pictures as data URLs, to compare."""
 
     inputs: Sentences = Field(examples=[{"source_sentence": "a dog", "sentences": ["a cat", "a puppy"]}])
+    parameters: dict[str, Any] = Field(default_factory=dict, max_length=0, description="The client sends it empty.")
     model: str | None = MODEL

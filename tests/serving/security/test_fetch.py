@@ -1,0 +1,206 @@
+"""Server-side request forgery: no spelling of an address reaches a service of this machine."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from vlkd_serving.errors import ServingError, TooLargeError, UnprocessableError
+from vlkd_serving.security.fetch import Fetcher
+
+PUBLIC = "93.184.215.14"
+
+
+class Canary(http.server.ThreadingHTTPServer):
+    """A service on the loopback address that counts who comes."""
+
+    hits = 0
+    picture = b""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Pictures, redirects and trouble, by path."""
+
+    server: Canary
+
+    def do_GET(self) -> None:
+        self.server.hits += 1
+        if self.path == "/picture":
+            self._send(200, self.server.picture)
+        elif self.path == "/large":
+            self._send(200, b"x" * 300_000)
+        elif self.path == "/drip":
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(100):
+                time.sleep(0.1)
+                try:
+                    self.wfile.write(b"x")
+                except OSError:
+                    return
+        elif self.path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", self.path[4:])
+            self.end_headers()
+        else:
+            self._send(404, b"")
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except OSError:
+            pass
+
+    def log_message(self, *args: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def canary(picture_bytes: Callable[..., bytes]) -> Iterator[Canary]:
+    """Running on 127.0.0.1."""
+    server = Canary(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.picture = picture_bytes("green")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def fetcher(canary: Canary) -> Fetcher:
+    """Allowed: cdn.example.org. Its public address leads to the canary, as if that were the wide world."""
+    names = {
+        "cdn.example.org": [PUBLIC],
+        "inside.example.org": ["10.0.0.5"],
+        "mixed.example.org": [PUBLIC, "127.0.0.1"],
+    }
+    port = canary.server_address[1]
+
+    def connect(address: str, _: int, timeout_s: float) -> socket.socket:
+        assert address == PUBLIC, f"connected to {address}"
+        return socket.create_connection(("127.0.0.1", port), timeout_s)
+
+    return Fetcher(list(names), 200_000, 1.0, lambda host, _: names[host], connect)
+
+
+SPELLINGS = [
+    "http://127.0.0.1:{port}/picture",
+    "http://localhost:{port}/picture",
+    "http://LOCALHOST:{port}/picture",
+    "http://127.1:{port}/picture",
+    "http://2130706433:{port}/picture",
+    "http://0x7f000001:{port}/picture",
+    "http://0177.0.0.1:{port}/picture",
+    "http://0:{port}/picture",
+    "http://0.0.0.0:{port}/picture",
+    "http://[::1]:{port}/picture",
+    "http://[::ffff:127.0.0.1]:{port}/picture",
+    "http://[::ffff:7f00:1]:{port}/picture",
+    "http://127.0.0.1.nip.io:{port}/picture",
+    "http://cdn.example.org@127.0.0.1:{port}/picture",
+    "http://cdn.example.org:80@127.0.0.1:{port}/picture",
+    "http://127.0.0.1:{port}\\@cdn.example.org/picture",
+    "http://127.0.0.1:{port}#@cdn.example.org/picture",
+    "http://cdn.example.org:{port}/picture",
+    "http://localhost.:{port}/picture",
+    "http://①②⑦.0.0.1:{port}/picture",
+    "http://169.254.169.254/latest/meta-data/",
+    "file:///etc/passwd",
+    "ftp://127.0.0.1/picture",
+    "gopher://127.0.0.1:{port}/_GET",
+    "//127.0.0.1:{port}/picture",
+    "http://127.0.0.1\t:{port}/picture",
+    "HTTP://127.0.0.1:{port}/picture",
+    "http:/\\127.0.0.1:{port}/picture",
+]
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_no_spelling_reaches_this_machine(
+    make_client: Callable[..., Any], canary: Canary, enabled: bool, picture_bytes: Callable[..., bytes]
+) -> None:
+    """On every route that takes a picture, with fetching off and on: 4xx, quickly, and zero hits."""
+    client = make_client(fetch_hosts=("cdn.example.org", "localhost", "127.0.0.1") if enabled else ())
+    for spelling in SPELLINGS:
+        url = spelling.format(port=canary.server_address[1])
+        message = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+        for path, body in (
+            ("/v1/caption", {"image": url}),
+            ("/v1/search", {"image": url}),
+            ("/v1/chat/completions", {"messages": message}),
+            ("/hf/image-to-text", {"inputs": url}),
+        ):
+            begin = time.perf_counter()
+            answer = client.post(path, json=body)
+            assert 400 <= answer.status_code < 500, (path, url, answer.text)
+            assert time.perf_counter() - begin < 1.0, url
+    assert canary.hits == 0
+    good = base64.b64encode(picture_bytes("red")).decode()
+    assert client.post("/v1/caption", json={"image": good}).status_code == 200
+
+
+def test_an_allowed_host_is_fetched(fetcher: Fetcher, canary: Canary) -> None:
+    """Also by way of a redirect to itself."""
+    assert fetcher.fetch("http://cdn.example.org/picture") == canary.picture
+    assert fetcher.fetch("http://cdn.example.org/to//picture") == canary.picture
+    assert fetcher.fetch("http://CDN.example.org:80/picture") == canary.picture
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://inside.example.org/picture",
+        "http://mixed.example.org/picture",
+        "http://other.example.org/picture",
+        "http://cdn.example.org:8080/picture",
+        "http://user:pass@cdn.example.org/picture",
+        "http://cdn.example.org/ picture",
+        "https://cdn.example.org:80/picture",
+        "http://[bad/picture",
+        "http://cdn.example.org:99999/picture",
+    ],
+)
+def test_refused_before_anything_is_sent(fetcher: Fetcher, canary: Canary, url: str) -> None:
+    """Private addresses behind an allowed name, other ports, user names, malformed addresses."""
+    with pytest.raises(UnprocessableError, match="does not fetch"):
+        fetcher.fetch(url, "image")
+    assert canary.hits == 0
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://127.0.0.1/picture", "http://inside.example.org/picture", "file:///etc/passwd", "//169.254.169.254/"],
+)
+def test_every_redirect_is_checked_again(fetcher: Fetcher, canary: Canary, target: str) -> None:
+    """The first hop is allowed, the second is not."""
+    with pytest.raises(UnprocessableError, match="does not fetch"):
+        fetcher.fetch(f"http://cdn.example.org/to/{target}")
+    assert canary.hits == 1
+
+
+def test_too_many_redirects_too_large_too_slow_and_not_there(fetcher: Fetcher) -> None:
+    """Each within its limit."""
+    loop = "/to/" * 6 + "/picture"
+    with pytest.raises(UnprocessableError, match="redirects"):
+        fetcher.fetch(f"http://cdn.example.org{loop}")
+    with pytest.raises(TooLargeError):
+        fetcher.fetch("http://cdn.example.org/large")
+    with pytest.raises(UnprocessableError, match="status 404"):
+        fetcher.fetch("http://cdn.example.org/nothing")
+    begin = time.monotonic()
+    with pytest.raises(ServingError, match="in time"):
+        fetcher.fetch("http://cdn.example.org/drip")
+    assert time.monotonic() - begin < 2.5

@@ -1,0 +1,207 @@
+"""Continuous batching: who finishes leaves, who comes joins, and one that fails fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vlkd_hub.runtime.stepwise import Step, Written
+from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError
+from vlkd_serving.metrics import Metrics
+from vlkd_serving.slots import Slots
+from vlkd_serving.writing import ContinuousWriter
+
+
+class Lengths:
+    """Writes as many tokens as a context's first number says; a context of 13 fails at its second step."""
+
+    def __init__(self, step_s: float = 0.0) -> None:
+        self.step_s = step_s
+        self.cohorts: list[list[int]] = []
+        self.steps: list[tuple[int, ...]] = []
+
+    def __call__(self, contexts: Sequence[Any], settings: Any, dropped: Collection[int]) -> Iterator[Step]:
+        lengths = [int(context[0, 0]) for context in contexts]
+        self.cohorts.append(lengths)
+        for at in range(1, max(lengths) + 1):
+            rows = [row for row, length in enumerate(lengths) if length >= at and row not in dropped]
+            if not rows:
+                return
+            time.sleep(self.step_s)
+            self.steps.append(tuple(lengths[row] for row in rows))
+            if at == 2 and 13 in lengths:
+                raise ValueError("thirteen")
+            done = {row: Written(list(range(1, at + 1))) for row in rows if lengths[row] == at}
+            yield Step({row: at for row in rows}, done)
+
+
+def drive(write: Lengths, scenario: Callable[[ContinuousWriter], Awaitable[Any]], **options: Any) -> Any:
+    """Run a scenario on a started writer."""
+
+    async def main() -> Any:
+        settings = {"max_rows": 8, "max_cohorts": 3, "max_delay_s": 0.05, "max_queue": 32, **options}
+        with ThreadPoolExecutor(1) as executor:
+            writer = ContinuousWriter(
+                "decoder", write, executor=executor, slots=Slots(1), metrics=Metrics(), **settings
+            )
+            writer.start()
+            try:
+                return await scenario(writer)
+            finally:
+                await writer.stop()
+
+    return asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def later(seconds: float = 10.0) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+def context(length: int) -> Any:
+    return np.full((1, 1), length, dtype=np.float32)
+
+
+def test_texts_that_come_together_are_written_together() -> None:
+    """Each gets its own; a short one is answered before the long one ends."""
+    ended: list[int] = []
+
+    async def scenario(writer: ContinuousWriter) -> list[Written]:
+        async def one(length: int) -> Written:
+            written = await writer.submit(context(length), None, later())
+            ended.append(length)
+            return written
+
+        return await asyncio.gather(*(one(length) for length in (5, 2, 9)))
+
+    write = Lengths()
+    assert [len(each.tokens) for each in drive(write, scenario)] == [5, 2, 9]
+    assert write.cohorts == [[5, 2, 9]] and ended == [2, 5, 9]
+    assert write.steps[-1] == (9,)
+
+
+def test_a_new_text_joins_while_another_is_written() -> None:
+    """The short one that comes later does not wait for the long one."""
+
+    async def scenario(writer: ContinuousWriter) -> list[str]:
+        order: list[str] = []
+
+        async def one(name: str, length: int) -> None:
+            await writer.submit(context(length), None, later())
+            order.append(name)
+
+        long = asyncio.create_task(one("long", 60))
+        await asyncio.sleep(0.1)
+        await asyncio.gather(long, one("short", 3))
+        return order
+
+    assert drive(Lengths(step_s=0.01), scenario) == ["short", "long"]
+
+
+def test_cohorts_are_bounded_and_then_fill_up() -> None:
+    """Under load, those who wait start together instead of one by one."""
+
+    async def scenario(writer: ContinuousWriter) -> None:
+        tasks = []
+        for _ in range(8):
+            tasks.append(asyncio.create_task(writer.submit(context(6), None, later())))
+            await asyncio.sleep(0.012)
+        await asyncio.gather(*tasks)
+
+    write = Lengths(step_s=0.02)
+    drive(write, scenario, max_cohorts=2)
+    assert len(write.cohorts) < 8 and max(map(len, write.cohorts)) > 1
+
+
+def test_other_settings_are_another_cohort() -> None:
+    """A beam search must not be mixed with greedy writing."""
+
+    async def scenario(writer: ContinuousWriter) -> None:
+        await asyncio.gather(*(writer.submit(context(3), n % 2, later()) for n in range(4)))
+
+    write = Lengths()
+    drive(write, scenario)
+    assert write.cohorts == [[3, 3], [3, 3]]
+
+
+def test_one_that_fails_fails_alone() -> None:
+    """The others are written again, and listeners hear no token twice."""
+    heard: list[int] = []
+
+    async def scenario(writer: ContinuousWriter) -> list[Any]:
+        tasks = [
+            writer.submit(context(n), None, later(), on_token=heard.append if n == 5 else None) for n in (5, 13, 3)
+        ]
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    results = drive(Lengths(), scenario)
+    assert isinstance(results[1], ValueError)
+    assert [len(results[0].tokens), len(results[2].tokens)] == [5, 3]
+    assert heard == [1, 2, 3, 4, 5]
+
+
+def test_who_leaves_is_written_no_further() -> None:
+    """Cancelled and expired texts cost no more steps."""
+
+    async def scenario(writer: ContinuousWriter) -> list[Any]:
+        gone = asyncio.create_task(writer.submit(context(50), None, later()))
+        late = asyncio.create_task(writer.submit(context(60), None, later(0.1)))
+        stays = asyncio.create_task(writer.submit(context(20), None, later()))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        return await asyncio.gather(gone, late, stays, return_exceptions=True)
+
+    write = Lengths(step_s=0.01)
+    results = drive(write, scenario)
+    assert isinstance(results[0], asyncio.CancelledError) and isinstance(results[1], DeadlineError)
+    assert len(results[2].tokens) == 20 and len(write.steps) <= 24
+
+
+def test_the_slot_is_shared() -> None:
+    """An encoder that waits for the processor gets it between two steps."""
+
+    async def main() -> float:
+        slots = Slots(1)
+        with ThreadPoolExecutor(1) as executor:
+            writer = ContinuousWriter(
+                "decoder",
+                Lengths(step_s=0.02),
+                executor=executor,
+                slots=slots,
+                max_rows=4,
+                max_cohorts=2,
+                max_delay_s=0.01,
+                max_queue=8,
+                metrics=Metrics(),
+            )
+            writer.start()
+            text = asyncio.create_task(writer.submit(context(50), None, later()))
+            await asyncio.sleep(0.1)
+            begin = time.perf_counter()
+            async with slots:
+                waited = time.perf_counter() - begin
+            text.cancel()
+            await writer.stop()
+            return waited
+
+    assert asyncio.run(main()) < 0.5  # the text takes a second
+
+
+def test_a_full_queue_and_a_stop() -> None:
+    """Bounded, and nobody hangs."""
+
+    async def scenario(writer: ContinuousWriter) -> list[Any]:
+        tasks = [asyncio.create_task(writer.submit(context(100), None, later())) for _ in range(5)]
+        await asyncio.sleep(0.05)
+        await writer.stop()
+        with pytest.raises(UnavailableError):
+            await writer.submit(context(1), None, later())
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    kinds = [type(result) for result in drive(Lengths(step_s=0.01), scenario, max_queue=3)]
+    assert kinds == [UnavailableError] * 3 + [OverloadedError] * 2

@@ -13,7 +13,7 @@ PIP_FLAGS ?= --no-compile --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check format bench system-deps clean clean-all
+.PHONY: help install quickstart test test-hub test-optimum test-triton nightly check format bench system-deps clean clean-all
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do \
@@ -35,6 +35,53 @@ quickstart: $(INSTALLED)  ## the whole path on made-up scenes, in .quickstart
 
 test: $(INSTALLED)  ## the default tests: CPU, no network; ARGS="-k word" narrows them
 	$(BIN)/python -m pytest $(ARGS)
+
+# Environments of their own, for packages that want other versions than ours. They see what $(VENV) holds, torch above
+# all, behind what they install themselves.
+OPTIMUM := $(VENV)-optimum
+TRITON := $(VENV)-triton
+
+$(VENV)-%/.made: $(INSTALLED)
+	$(BIN)/python -m venv $(VENV)-$*
+	$(BIN)/python tests/own_environment.py $(VENV)-$*
+	@touch $@
+
+$(OPTIMUM)/.installed: $(OPTIMUM)/.made
+	$(OPTIMUM)/bin/python -m pip install $(PIP_FLAGS) 'optimum-onnx==0.1.0' 'transformers>=4.57,<4.58'
+	@touch $@
+
+$(TRITON)/.installed: $(TRITON)/.made
+	$(TRITON)/bin/python -m pip install $(PIP_FLAGS) 'tritonclient[grpc]>=2.60'
+	@touch $@
+
+# The default tests' settings make every warning an error, and transformers 4.57 warns.
+OWN_PYTEST := -m pytest -o addopts= -o filterwarnings= --import-mode=importlib -q
+
+test-optimum: $(OPTIMUM)/.installed  ## optimum-cli and ORTModel with our models, on transformers 4.57
+	rm -rf $(OPTIMUM)/exchange && mkdir -p $(OPTIMUM)/exchange
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/export/optimum/exchange.py write $(OPTIMUM)/exchange
+	HF_HUB_OFFLINE=1 VLKD_SAVED_BY_5=$(abspath $(OPTIMUM)/exchange) \
+		$(OPTIMUM)/bin/python $(OWN_PYTEST) tests/export/optimum/run_in_own_environment.py $(ARGS)
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/export/optimum/exchange.py check $(OPTIMUM)/exchange
+
+test-triton: $(TRITON)/.installed  ## the Triton repository, parsed by Triton's own protobuf
+	$(TRITON)/bin/python $(OWN_PYTEST) tests/export/triton/run_in_own_environment.py $(ARGS)
+
+# What somebody has who loads a student from the Hub and does not know this package.
+VENV_HUB ?= $(VENV)-hub
+INSTALLED_HUB := $(VENV_HUB)/.installed
+
+$(INSTALLED_HUB):
+	@echo "Installing a second environment into $(VENV_HUB) ..."
+	$(PYTHON) -m venv $(VENV_HUB)
+	$(VENV_HUB)/bin/python -m pip install $(PIP_FLAGS) $(TORCH) transformers timm
+	@touch $@
+
+test-hub: $(INSTALLED) $(INSTALLED_HUB)  ## a pushed student in an environment without vlkd-hub
+	VLKD_FRESH_PYTHON=$(abspath $(VENV_HUB))/bin/python $(BIN)/python -m pytest tests/hub/hub/test_fresh_environment.py $(ARGS)
+
+nightly: $(INSTALLED)  ## the long reliability runs; takes an hour or more
+	VLKD_FLIPS=5000 $(BIN)/python -m pytest tests/hub/safety/test_byte_flips.py $(ARGS)
 
 check: $(INSTALLED)  ## lint, format and types
 	$(BIN)/ruff check .
@@ -67,4 +114,4 @@ clean:  ## remove caches and builds
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 clean-all: clean  ## remove also the environment and the quickstart's output
-	rm -rf $(VENV) .quickstart
+	rm -rf $(VENV) $(VENV)-* .quickstart

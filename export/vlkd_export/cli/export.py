@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from vlkd_export.cli.quantization import quantized, say_what_it_cost
+from vlkd_export.cli.targets import TARGETS, TargetOptions, write_target
 from vlkd_export.quantize.settings import CALIBRATIONS, PRECISIONS, QuantizeSettings, parse_max_drop
 from vlkd_export.settings import AUTO, DTYPES, TASKS, ExportSettings
 from vlkd_hub.bundle import Manifest
@@ -37,6 +38,12 @@ Split = Annotated[str, typer.Option("--split", help="Split of --data to decide o
 ReportSplit = Annotated[str | None, typer.Option("--report-split", help="Split of --data to score at the end only.")]
 Providers = Annotated[str, typer.Option("--providers", help="Where --precision tries graphs: cpu,openvino,...")]
 Calibration = Annotated[str, typer.Option("--calibration", help=f"Static ranges: {', '.join(CALIBRATIONS)}.")]
+To = Annotated[str, typer.Option("--to", help=f"What to write: {', '.join(TARGETS)}.")]
+Engine = Annotated[str, typer.Option("--engine-precision", help="TensorRT: fp32, fp16, bf16, int8, fp8.")]
+MaxBatch = Annotated[int, typer.Option("--max-batch", help="TensorRT, Triton: most pictures or texts at once.")]
+NoBuild = Annotated[bool, typer.Option("--no-build", help="TensorRT: graphs and plan, but no engines yet.")]
+Instances = Annotated[int, typer.Option("--instances", help="Triton: copies of each graph side by side.")]
+TritonDevice = Annotated[str, typer.Option("--triton-device", help="Triton: where graphs run: cpu, gpu.")]
 
 
 def export(
@@ -70,6 +77,12 @@ def export(
     report_split: ReportSplit = None,
     providers: Providers = "",
     calibration: Calibration = "minmax",
+    to: To = "onnx",
+    engine_precision: Engine = "fp16",
+    max_batch: MaxBatch = 8,
+    no_build: NoBuild = False,
+    instances: Instances = 1,
+    triton_device: TritonDevice = "cpu",
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
 ) -> None:
     """Write a student as an ONNX bundle, and prove that it answers as the student does.
@@ -78,7 +91,17 @@ def export(
     anything differs there is no bundle.
 
     With --precision the graphs are then written in fewer bits, the fastest way that the scores on --data allow.
+
+    With --to tensorrt or --to triton the bundle is the first step, and MODEL may be a bundle.
     """
+    target = TargetOptions(
+        to=to,
+        engine_precision=engine_precision,
+        max_batch=max_batch,
+        build=not no_build,
+        instances=instances,
+        triton_device=triton_device,
+    )
     fewer_bits = None
     if precision != "fp32":
         fewer_bits = _fewer_bits(precision, max_drop, data, split, report_split, providers, calibration)
@@ -99,6 +122,9 @@ def export(
         golden_count=golden_count,
         evaluation=evaluation,
     )
+    if to != "onnx":
+        _to_target(model, output, target, settings, fewer_bits, json_path)
+        return
     with Console(stderr=True).status(f"loading {model}") as status:
         manifest, cost = _written(model, output, settings, fewer_bits, status.update)
     report = _report(output, manifest) | ({} if cost is None else {"quantization": cost})
@@ -116,6 +142,29 @@ def export(
     for step in manifest.clean_up:
         if not step["kept"]:
             typer.echo(f"clean-up step {step['step']} of {step['graph']} dropped: {step['reason']}")
+
+
+def _to_target(
+    model: Path,
+    output: Path,
+    target: TargetOptions,
+    settings: ExportSettings,
+    fewer_bits: QuantizeSettings | None,
+    json_path: Path | None,
+) -> None:
+    with Console(stderr=True).status(f"loading {model}") as status:
+        report, lines = write_target(
+            model,
+            output,
+            target,
+            lambda path: _written(model, path, settings, fewer_bits, status.update),
+            status.update,
+        )
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    for line in lines:
+        typer.echo(line)
 
 
 def _fewer_bits(

@@ -72,6 +72,16 @@ def test_a_part_that_is_not_finite_is_named(tiny_student: Path, tmp_path: Path, 
         trainer.train()
 
 
+def test_what_is_frozen_rests_and_what_learns_drops_out(tiny_student: Path, tmp_path: Path) -> None:
+    """Dropout in a frozen encoder is noise and a quarter of a step's time."""
+    trainer = make_trainer(tiny_student, tmp_path, freeze=["vlkd.text_encoder"])
+    modes: list[tuple[bool, bool]] = []
+    encoder, decoder = trainer.model.vlkd.text_encoder, trainer.model.decoder
+    encoder.register_forward_pre_hook(lambda *_: modes.append((encoder.training, decoder.training)))
+    trainer.train()
+    assert set(modes) == {(False, True)}
+
+
 def test_a_freeze_prefix_that_names_nothing_is_refused(tiny_student: Path, tmp_path: Path) -> None:
     """A typo would otherwise train what should stay fixed."""
     with pytest.raises(RecipeError, match=r"no parameter starts with 'vlkd.text_encodr'.*'decoder'.*'vlkd'"):

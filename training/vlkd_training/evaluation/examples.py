@@ -1,4 +1,4 @@
-"""A few outputs to read beside the numbers: from the best to the worst, evenly spread."""
+"""A few outputs to read beside the numbers: three of the best, of the middle and of the worst, of nine pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vlkd_training.evaluation.tokenizer import tokenize_plain
 
 __all__ = ["caption_examples", "search_examples", "vqa_examples"]
 
-_COUNT = 9
+_EACH = 3
 _FOUND = 3
 
 
@@ -25,7 +25,7 @@ def caption_examples(records: Sequence[Record], written: Sequence[str]) -> list[
     _, cider = require("pycocoevalcap.cider.cider", "train").Cider().compute_score(wanted, given)
     return [
         {"id": records[row].id, "caption": written[row], "references": list(records[row].captions)}
-        for row in _spread(-np.asarray(cider))
+        for row in _spread(-np.asarray(cider), [record.id for record in records])
     ]
 
 
@@ -46,7 +46,7 @@ def search_examples(
         scores = image_embeds @ vector  # (images,)
         ranks[row] = (scores >= scores[owners[row]]).sum()
     found = []
-    for row in _spread(ranks):
+    for row in _spread(ranks, owners.tolist()):
         best = np.argsort(-(image_embeds @ text_embeds[row]), kind="stable")[:_FOUND]
         hits = [ids[image] for image in best]
         found.append({"text": texts[row], "id": ids[owners[row]], "rank": int(ranks[row]), "found": hits})
@@ -64,10 +64,19 @@ def vqa_examples(ids: Sequence[str], items: Sequence[QuestionAnswer], said: Sequ
             "answers": list(items[row].answers),
             "accuracy": float(right[row]),
         }
-        for row in _spread(-right)
+        for row in _spread(-right, ids)
     ]
 
 
-def _spread(badness: np.ndarray) -> list[int]:
-    order = np.argsort(badness, kind="stable")
-    return [int(order[at]) for at in np.unique(np.linspace(0, len(order) - 1, _COUNT).round().astype(int))]
+def _spread(badness: np.ndarray, pictures: Sequence[Any]) -> list[int]:
+    """Rows of the best, the middle and the worst, in this order; no picture twice."""
+    order = np.argsort(badness, kind="stable").tolist()
+    place = {row: at for at, row in enumerate(order)}
+    middle = sorted(order, key=lambda row: abs(place[row] - (len(order) - 1) / 2))
+    taken: dict[Any, int] = {}
+    for _ in range(_EACH):
+        for candidates in (order, order[::-1], middle):
+            row = next((row for row in candidates if pictures[row] not in taken), None)
+            if row is not None:
+                taken[pictures[row]] = row
+    return sorted(taken.values(), key=place.__getitem__)

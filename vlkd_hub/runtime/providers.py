@@ -8,11 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vlkd_hub.bundle import Manifest
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime.openvino_session import OpenVinoSession
 from vlkd_hub.runtime.sessions import open_session
 
-__all__ = ["PROVIDERS", "Provider", "installed_providers", "open_graph", "provider_of"]
+__all__ = ["MEASURED", "PROVIDERS", "Provider", "installed_providers", "open_graph", "provider_of", "resolve_choice"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ PROVIDERS: dict[str, Provider] = {
     "openvino-fp32": Provider(module="openvino", package='"vlkd-hub[openvino]"', precision="f32"),
 }
 """What ``provider=`` and ``--provider`` take."""
+MEASURED = "measured"
+"""Instead of a provider: for each graph the one that a quantized bundle's manifest names."""
 
 
 def installed_providers() -> dict[str, bool]:
@@ -62,6 +65,23 @@ def installed_providers() -> dict[str, bool]:
         name: set(provider.onnxruntime) <= set(offered) if provider.onnxruntime else find_spec("openvino") is not None
         for name, provider in PROVIDERS.items()
     }
+
+
+def resolve_choice(choice: str | Mapping[str, str] | None, manifest: Manifest) -> str | Mapping[str, str] | None:
+    """``choice``, or for ``"measured"`` where each graph was fastest when the bundle was quantized.
+
+    Raises:
+        InvalidInputError: the bundle was not quantized, so nothing was measured.
+    """
+    if choice != MEASURED:
+        return choice
+    plan = manifest.quantization.get("plan")
+    if not plan:
+        raise InvalidInputError(
+            f"provider={MEASURED!r} takes what vlkd export --precision found fastest, and this bundle is from a plain "
+            f"export. Name one of {', '.join(PROVIDERS)}."
+        )
+    return {graph: str(item["provider"]) for graph, item in plan.items()}
 
 
 def provider_of(choice: str | Mapping[str, str] | None, graph: str) -> str:

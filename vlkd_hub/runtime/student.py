@@ -20,7 +20,7 @@ from vlkd_hub.runtime.generation import generate
 from vlkd_hub.runtime.generation_settings import GenerationSettings, unsupported_options
 from vlkd_hub.runtime.guarded_session import check_interfaces
 from vlkd_hub.runtime.image_processing import ImageProcessor
-from vlkd_hub.runtime.providers import open_graph, provider_of
+from vlkd_hub.runtime.providers import open_graph, provider_of, resolve_choice
 from vlkd_hub.runtime.text import TextProcessor
 
 __all__ = ["OnnxStudent", "read_generation_config"]
@@ -83,7 +83,8 @@ class OnnxStudent:
         Args:
             directory: what ``vlkd export`` wrote, or ``owner/name`` or ``owner/name@revision`` on the Hub.
             threads: threads of one operator; None takes every processor, 8 at most.
-            provider: where the graphs run, a name of :data:`vlkd_hub.runtime.providers.PROVIDERS` or graph -> name;
+            provider: where the graphs run, a name of :data:`vlkd_hub.runtime.providers.PROVIDERS`, graph -> name, or
+                ``"measured"``: for each graph what was fastest when the bundle was quantized;
                 None means ``"cpu"``. One that is not there is an error.
             providers: onnxruntime's execution providers instead, with options where they are needed.
             verify: compare the SHA-256 of every file with the manifest before anything is opened.
@@ -97,6 +98,7 @@ class OnnxStudent:
         """
         directory = bundle_folder(directory, revision)
         manifest = read_manifest(directory, verify=verify)
+        provider = resolve_choice(provider, manifest)
         names = ["image_encoder", "text_encoder"]
         generation_config: dict[str, Any] = {}
         if manifest.generation is not None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vlkd_hub.bundle import read_manifest
 from vlkd_hub.errors import InvalidInputError, MissingDependencyError
 from vlkd_hub.runtime import OnnxStudent, providers
-from vlkd_hub.runtime.providers import PROVIDERS, installed_providers, open_graph, provider_of
+from vlkd_hub.runtime.providers import (
+    PROVIDERS,
+    installed_providers,
+    open_graph,
+    provider_of,
+    resolve_choice,
+)
 
 
 def test_every_provider_opens_or_names_what_is_missing(tiny_bundle: Path) -> None:
@@ -44,6 +52,17 @@ def test_which_graph_runs_where() -> None:
     assert provider_of({"decoder": "openvino"}, "image_encoder") == "cpu"
     with pytest.raises(InvalidInputError, match="Unknown provider 'gpu'. Choose one of cpu"):
         provider_of("gpu", "decoder")
+
+
+def test_what_was_measured_is_in_the_manifest(tiny_bundle: Path) -> None:
+    """A quantized bundle says where each of its graphs was fastest; a plain one cannot."""
+    manifest = read_manifest(tiny_bundle)
+    assert resolve_choice("cpu", manifest) == "cpu" and resolve_choice(None, manifest) is None
+    with pytest.raises(InvalidInputError, match="from a plain export"):
+        OnnxStudent.from_pretrained(tiny_bundle, provider="measured")
+    plan = {"image_encoder": {"provider": "openvino"}, "decoder": {"provider": "cpu"}}
+    quantized = replace(manifest, quantization={"plan": plan})
+    assert resolve_choice("measured", quantized) == {"image_encoder": "openvino", "decoder": "cpu"}
 
 
 def test_two_ways_of_naming_it_are_refused(tiny_bundle: Path) -> None:

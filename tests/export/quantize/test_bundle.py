@@ -1,0 +1,156 @@
+"""From an fp32 bundle to an int8 one that is a bundle like any other, with what it cost inside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import xml.etree.ElementTree as ElementTree
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlkd_export.golden import drawn_pictures
+from vlkd_export.quantize import metrics
+from vlkd_export.quantize.bundle import is_quantized, quantize_bundle
+from vlkd_export.quantize.settings import QuantizeSettings
+from vlkd_hub.bundle import read_manifest
+from vlkd_hub.cli import main
+from vlkd_hub.errors import BundleError, DataError, MissingDependencyError
+from vlkd_hub.runtime import OnnxStudent
+
+GRAPHS = {"image_encoder", "text_encoder", "cross_attention", "decoder"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An imagefolder of drawn pictures."""
+    folder = tmp_path_factory.mktemp("data")
+    for split in ("train", "validation", "test"):
+        (folder / split).mkdir()
+        lines = []
+        for number, picture in enumerate(drawn_pictures()[:8]):
+            name = f"{number}.png"
+            picture.image.convert("RGB").save(folder / split / name)
+            captions = [f"a picture of {'red' if number % 2 else 'blue'} square .", "what is there ?"]
+            qa = [{"question": picture.question, "answers": ["red"]}]
+            lines.append(json.dumps({"file_name": name, "captions": captions, "qa": qa}))
+        (folder / split / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def settings(data: Path, **options: Any) -> QuantizeSettings:
+    """Quick, and on the CPU alone."""
+    quick = {"runs": 1, "calibration_pictures": 8, "providers": ("cpu",)}
+    return QuantizeSettings(data=str(data), **(quick | options))
+
+
+@pytest.fixture(scope="module")
+def int8(tiny_bundle: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The tiny student in int8, whatever that costs a student with random weights."""
+    output = tmp_path_factory.mktemp("int8") / "bundle"
+    drop = {"r@10": 100.0, "cider": 1000.0, "vqa": 100.0}
+    report = quantize_bundle(tiny_bundle, output, settings(data, max_drop=drop, report_split="test"))
+    return output, report
+
+
+def test_it_is_a_bundle_that_says_what_it_is(int8: tuple[Path, dict[str, Any]], tiny_bundle: Path) -> None:
+    """Precision, gate and scores stand in the manifest; the class that serves it is the same."""
+    folder, report = int8
+    manifest, before = read_manifest(folder, verify=True), read_manifest(tiny_bundle)
+    assert manifest.precision == "int8" and is_quantized(manifest) and not is_quantized(before)
+    assert "need not be equal to torch's" in manifest.parity["statement"]
+    assert manifest.fingerprint != before.fingerprint
+    assert manifest.lineage["fp32_fingerprint"] == before.fingerprint
+    assert set(manifest.quantization["plan"]) == GRAPHS
+    assert manifest.quantization["lost"] == report["lost"] and "trials" not in manifest.quantization
+    assert manifest.parity["with_fp32"]["smallest_image_cosine"] > 0.98
+    student = OnnxStudent.from_pretrained(folder, provider="measured")
+    image = drawn_pictures()[0].image
+    assert student.embed_images([image]).shape == (1, 8) and isinstance(student.caption([image])[0], str)
+
+
+def test_the_report_and_the_picture_lie_in_it(int8: tuple[Path, dict[str, Any]]) -> None:
+    """With every candidate and every trial, and the split that nothing was decided on."""
+    folder, report = int8
+    assert json.loads((folder / "quantization.json").read_text()) == json.loads(json.dumps(report))
+    ElementTree.fromstring((folder / "quantization.svg").read_text())
+    assert set(report["candidates"]) == GRAPHS and report["trials"][0]["why"] == "fp32"
+    assert sum(trial["chosen"] for trial in report["trials"]) == 1
+    assert report["test"]["split"] == "test" and set(report["test"]["lost"]) >= {"r@10", "cider", "vqa"}
+    for graph, item in report["plan"].items():
+        assert item["method"] != "fp32" and item["bytes"] == (folder / "onnx" / f"{graph}.onnx").stat().st_size
+        for batch in item["slower_at_batch"]:
+            assert any(line.startswith(f"{graph} at batch {batch} is slower") for line in report["warnings"])
+
+
+def test_its_certificate_is_its_own(int8: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    """``vlkd verify`` asks this bundle what it answered itself, and does not promise torch's words."""
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(int8[0])])
+    said = capsys.readouterr()
+    assert ended.value.code == 0, said.err
+    assert "captions and answers" in said.out
+
+
+def test_a_loss_that_is_not_allowed_puts_all_back(
+    tiny_bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scorer that hates every change: fp32 comes out, and the warnings say so."""
+
+    class Strict:
+        tasks = ("retrieval",)
+
+        def __init__(self, data: str, split: str) -> None:
+            self.calls = 0
+
+        def __call__(self, student: Any, tasks: Any) -> dict[str, float]:
+            self.calls += 1
+            return {"r@10": 50.0 if self.calls == 1 else 10.0}
+
+    monkeypatch.setattr(EntryPoint, "load", lambda self: Strict)
+    report = quantize_bundle(tiny_bundle, tmp_path / "bundle", settings(data, max_drop={"r@10": 0.5}, max_trials=4))
+    assert {graph for graph, item in report["plan"].items() if item["method"] == "fp32"} >= {"image_encoder"}
+    assert report["lost"]["r@10"] <= 0.5 or report["precision"] == "fp32"
+    assert any("stays fp32" in line for line in report["warnings"])
+
+
+def test_only_fp32_bundles_and_free_places(int8: tuple[Path, dict[str, Any]], tiny_bundle: Path, data: Path) -> None:
+    """int8 of int8 would lose twice; a folder of a person's own is left alone."""
+    with pytest.raises(BundleError, match="is int8; quantization starts from an fp32 bundle"):
+        quantize_bundle(int8[0], int8[0].parent / "again", settings(data))
+    with pytest.raises(BundleError, match="is not a bundle; it is left alone"):
+        quantize_bundle(tiny_bundle, data, settings(data))
+
+
+def test_without_an_evaluator(tiny_bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits are on scores: nothing can be decided without them."""
+    monkeypatch.setattr(metrics, "entry_points", lambda group, name: [])
+    with pytest.raises(MissingDependencyError, match=r"vlkd-hub\[train\]"):
+        quantize_bundle(tiny_bundle, tmp_path / "bundle", settings(data))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_data_without_pictures_to_calibrate_on(tiny_bundle: Path, data: Path, tmp_path: Path) -> None:
+    """Told with the files that were looked for."""
+    folder = tmp_path / "data"
+    shutil.copytree(data / "validation", folder / "other")
+    with pytest.raises(DataError, match="validation"):
+        quantize_bundle(tiny_bundle, tmp_path / "bundle", settings(folder))
+
+
+def test_the_command(tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a bundle, without torch's help; wrong options are one line."""
+    words = ["export", str(tiny_bundle), "--output", str(tmp_path / "out"), "--precision", "fp16"]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2 and "needs --data" in capsys.readouterr().err
+    drop = ["--data", str(data), "--max-drop", "r@10=100", "--providers", "cpu", "--json", str(tmp_path / "r.json")]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, *drop])
+    said = capsys.readouterr()
+    assert ended.value.code == 0, said.err
+    assert "validation: " in said.out and "decoder: fp16 on cpu" in said.out
+    assert json.loads((tmp_path / "r.json").read_text())["quantization"]["precision"] == "fp16"
+    assert read_manifest(tmp_path / "out").precision == "fp16"

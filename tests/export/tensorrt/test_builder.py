@@ -18,7 +18,8 @@ from vlkd_export.golden import drawn_pictures
 from vlkd_export.tensorrt.builder import build_engines
 from vlkd_hub.errors import BundleError, InvalidInputError, MissingDependencyError
 from vlkd_hub.runtime import OnnxStudent
-from vlkd_hub.runtime.tensorrt import TensorrtStudent
+from vlkd_hub.runtime.sessions import open_session
+from vlkd_hub.runtime.tensorrt import TensorrtStudent, student
 
 
 @pytest.mark.parametrize("version", ["10.15.1", "11.4.0"])
@@ -52,26 +53,26 @@ def test_the_student_answers_from_engines(prepared: Path, tmp_path: Path, fake_g
     """The same methods, and on the same arithmetic the same words: pictures, texts, captions, answers, beams."""
     fake_gpu()
     build_engines(prepared, tmp_path)
-    student = TensorrtStudent.from_pretrained(prepared, engines=tmp_path)
+    engine_student = TensorrtStudent.from_pretrained(prepared, engines=tmp_path)
     onnx_student = OnnxStudent.from_pretrained(prepared)
     pictures = [picture.image for picture in drawn_pictures()[:8]]
-    np.testing.assert_allclose(student.embed_images(pictures), onnx_student.embed_images(pictures), atol=5e-3)
+    np.testing.assert_allclose(engine_student.embed_images(pictures), onnx_student.embed_images(pictures), atol=5e-3)
     texts = ["a red circle", "what color is the square ?"]
-    np.testing.assert_allclose(student.embed_texts(texts), onnx_student.embed_texts(texts), atol=5e-3)
+    np.testing.assert_allclose(engine_student.embed_texts(texts), onnx_student.embed_texts(texts), atol=5e-3)
     options: dict[str, Any] = {"max_new_tokens": 5}
-    assert student.caption(pictures, **options) == onnx_student.caption(pictures, **options)
-    assert student.answer(pictures[:2], texts, **options) == onnx_student.answer(pictures[:2], texts, **options)
+    assert engine_student.caption(pictures, **options) == onnx_student.caption(pictures, **options)
+    assert engine_student.answer(pictures[:2], texts, **options) == onnx_student.answer(pictures[:2], texts, **options)
     options["num_beams"] = 3
-    assert student.caption(pictures, **options) == onnx_student.caption(pictures, **options)
+    assert engine_student.caption(pictures, **options) == onnx_student.caption(pictures, **options)
 
 
 def test_a_text_longer_than_the_engines_is_told(prepared: Path, tmp_path: Path, fake_gpu: Any) -> None:
     fake_gpu()
     build_engines(prepared, tmp_path)
-    student = TensorrtStudent.from_pretrained(prepared, engines=tmp_path)
-    settings = student.settings("caption", num_beams=7, max_new_tokens=2)
+    served = TensorrtStudent.from_pretrained(prepared, engines=tmp_path)
+    settings = served.settings("caption", num_beams=7, max_new_tokens=2)
     with pytest.raises(InvalidInputError, match="was built for"):
-        student.write_tokens("caption", [drawn_pictures()[0].image], [None], settings)
+        served.write_tokens("caption", [drawn_pictures()[0].image], [None], settings)
 
 
 def test_engines_that_are_not_there(prepared: Path, tmp_path: Path, fake_gpu: Any) -> None:
@@ -79,6 +80,27 @@ def test_engines_that_are_not_there(prepared: Path, tmp_path: Path, fake_gpu: An
     fake_gpu()
     with pytest.raises(BundleError, match="holds no engine of .* compute capability 9.0"):
         TensorrtStudent.from_pretrained(prepared, engines=tmp_path)
+
+
+def test_through_onnxruntimes_provider(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each graph with its own cache and shapes; onnxruntime's CPU runs them here, where it has no such provider."""
+    asked: dict[str, Any] = {}
+
+    def on_the_cpu(path: Path, *, providers: list[Any], allowed_external: set[str]) -> Any:
+        asked[path.stem] = providers
+        return open_session(path, allowed_external=allowed_external)
+
+    monkeypatch.setattr(student, "open_session", on_the_cpu)
+    served = TensorrtStudent.from_pretrained(prepared, engines=tmp_path, through="onnxruntime")
+    pictures = [picture.image for picture in drawn_pictures()[:3]]
+    expected = OnnxStudent.from_pretrained(prepared).caption(pictures, max_new_tokens=4)
+    assert served.caption(pictures, max_new_tokens=4) == expected
+    for graph, (provider, behind) in asked.items():
+        assert provider[0] == "TensorrtExecutionProvider" and behind == "CUDAExecutionProvider"
+        assert provider[1]["trt_engine_cache_path"] == str(tmp_path / graph)
+        assert "trt_profile_max_shapes" in provider[1]
+    with pytest.raises(InvalidInputError, match="'tensorrt' or 'onnxruntime'"):
+        TensorrtStudent.from_pretrained(prepared, through="tvm")
 
 
 def test_tensorrts_own_words_reach_the_person(prepared: Path, tmp_path: Path, fake_gpu: Any) -> None:

@@ -9,15 +9,17 @@ from typing import Any
 from PIL import Image
 
 from vlkd_hub.bundle import read_manifest
-from vlkd_hub.errors import BundleError
+from vlkd_hub.errors import BundleError, InvalidInputError
 from vlkd_hub.runtime.generation_settings import GenerationSettings
 from vlkd_hub.runtime.image_processing import ImageProcessor
+from vlkd_hub.runtime.sessions import open_session
 from vlkd_hub.runtime.split_decoder import SplitDecoder
 from vlkd_hub.runtime.student import OnnxStudent, read_generation_config
 from vlkd_hub.runtime.tensorrt.cuda import compute_capability
 from vlkd_hub.runtime.tensorrt.engine_session import EngineSession, load_tensorrt
 from vlkd_hub.runtime.tensorrt.engine_store import EngineKey, EngineStore, onnx_digest
-from vlkd_hub.runtime.tensorrt.plan import EnginePlan, graph_path, read_plan
+from vlkd_hub.runtime.tensorrt.plan import PLAN_DIRECTORY, EnginePlan, graph_path, read_plan
+from vlkd_hub.runtime.tensorrt.provider_options import tensorrt_provider_options
 from vlkd_hub.runtime.text import TextProcessor
 
 __all__ = ["ENGINE_DIRECTORY", "TensorrtStudent", "engine_keys"]
@@ -35,30 +37,35 @@ class TensorrtStudent(OnnxStudent):
         directory: str | Path,
         *,
         engines: str | Path | None = None,
+        through: str = "tensorrt",
         device_id: int = 0,
         verify: bool = True,
         batch_size: int | None = None,
     ) -> TensorrtStudent:
-        """Open a bundle whose engines were built on this machine.
+        """Open a bundle whose engines were built on this machine, or let onnxruntime build and keep its own.
 
         Args:
             directory: what ``vlkd export --to tensorrt`` wrote.
             engines: folder of the engines; None means ``engines`` in the bundle.
+            through: ``"tensorrt"`` for engines of ``vlkd export --to tensorrt``, or ``"onnxruntime"`` for its TensorRT
+                provider, which builds engines at the first start and finds them at the next.
             device_id: which GPU.
             verify: compare the SHA-256 of every file with the manifest.
             batch_size: pictures or texts per run; None means what the engines were built for.
 
         Raises:
             BundleError: the bundle is incomplete or changed, has no plan, or an engine is not there.
-            MissingDependencyError: TensorRT or CUDA is absent.
+            InvalidInputError: ``through`` is neither of the two.
+            MissingDependencyError: TensorRT, its provider or CUDA is absent.
         """
         directory = Path(directory)
         manifest = read_manifest(directory, verify=verify)
         plan = read_plan(directory)
-        trt = load_tensorrt()
-        store = EngineStore(engines or directory / ENGINE_DIRECTORY)
-        keys = engine_keys(directory, plan, trt.__version__, compute_capability(device_id))
-        sessions: dict[str, Any] = {graph: _open(store, key, directory, device_id) for graph, key in keys.items()}
+        folder = Path(engines or directory / ENGINE_DIRECTORY)
+        if through not in ("tensorrt", "onnxruntime"):
+            raise InvalidInputError(f"through is 'tensorrt' or 'onnxruntime', got {through!r}.")
+        open_all = _engine_sessions if through == "tensorrt" else _provider_sessions
+        sessions = open_all(directory, plan, folder, device_id)
         generation_config: dict[str, Any] = {}
         if manifest.generation is not None:
             sessions["decoder"] = SplitDecoder(sessions.pop(FIRST), sessions.pop(NEXT))
@@ -82,6 +89,25 @@ class TensorrtStudent(OnnxStudent):
             at = slice(start, start + step)
             rows += super().write_tokens(task, images[at], questions[at], settings)
         return rows
+
+
+def _engine_sessions(directory: Path, plan: EnginePlan, folder: Path, device_id: int) -> dict[str, Any]:
+    trt = load_tensorrt()
+    store = EngineStore(folder)
+    keys = engine_keys(directory, plan, trt.__version__, compute_capability(device_id))
+    return {graph: _open(store, key, directory, device_id) for graph, key in keys.items()}
+
+
+def _provider_sessions(directory: Path, plan: EnginePlan, folder: Path, device_id: int) -> dict[str, Any]:
+    beside = {path.name for path in (directory / PLAN_DIRECTORY).iterdir()}
+    return {
+        graph: open_session(
+            graph_path(directory, graph),
+            providers=[tensorrt_provider_options(graph, folder, profile, device_id=device_id), "CUDAExecutionProvider"],
+            allowed_external=beside,
+        )
+        for graph, profile in plan.profiles.items()
+    }
 
 
 def engine_keys(directory: Path, plan: EnginePlan, version: str, capability: str) -> dict[str, EngineKey]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from importlib.metadata import EntryPoint
@@ -138,6 +139,16 @@ def test_data_without_pictures_to_calibrate_on(tiny_bundle: Path, data: Path, tm
     shutil.copytree(data / "validation", folder / "other")
     with pytest.raises(DataError, match="validation"):
         quantize_bundle(tiny_bundle, tmp_path / "bundle", settings(folder))
+
+
+def test_the_page_is_run(int8: tuple[Path, dict[str, Any]], repo_root: Path) -> None:
+    """What docs/quantization.md shows in Python, on this bundle."""
+    pytest.importorskip("openvino", reason='OpenVINO is not installed: pip install "vlkd-hub[openvino]"')
+    page = (repo_root / "docs" / "quantization.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block.replace('"BUNDLE"', repr(str(int8[0]))), "quantization.md", "exec"), names)
+    assert names["student"].sessions["decoder"].get_providers()[0].startswith("OpenVINO")
 
 
 def test_the_command(tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

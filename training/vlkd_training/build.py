@@ -12,6 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, BartConfig, BartModel, CLIPImageProcessorPil, CLIPModel
 
 from vlkd_hub.errors import RecipeError
+from vlkd_hub.hub.folders import student_folder
 from vlkd_hub.inference import load_processor
 from vlkd_hub.models import (
     DualEncoderConfig,
@@ -85,13 +86,14 @@ def load_teacher(path: str | Path) -> tuple[DualEncoderModel | CLIPModel, Any]:
     Raises:
         RecipeError: the folder holds another kind of model.
     """
-    config = AutoConfig.from_pretrained(path)
+    path = student_folder(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     if config.model_type not in ("vlkd_dual_encoder", "clip"):
         raise RecipeError(
             f"{path} holds a {config.model_type!r} model. "
             "A VLKD teacher is a CLIP, or a dual encoder from `vlkd align`."
         )
-    model = AutoModel.from_pretrained(path).eval().requires_grad_(False)
+    model = AutoModel.from_pretrained(path, use_safetensors=True, trust_remote_code=False).eval().requires_grad_(False)
     return model, load_processor(path)
 
 

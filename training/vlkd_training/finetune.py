@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from vlkd_hub.errors import RecipeError
+from vlkd_hub.hub.folders import student_folder
 from vlkd_hub.inference import load_processor
 from vlkd_hub.models import VlkdForConditionalGeneration
 
@@ -96,6 +97,7 @@ def load_student(path: str | Path) -> tuple[VlkdForConditionalGeneration, Any]:
         DataError: weights are missing.
         RecipeError: the tokenizer is not the student's.
     """
+    path = student_folder(path)
     student, found = VlkdForConditionalGeneration.from_pretrained(path, output_loading_info=True)
     check_loaded(path, found, tied=student.all_tied_weights_keys)
     processor = load_processor(path)

@@ -22,7 +22,7 @@ from vlkd_hub.errors import BundleError, HubError
 from vlkd_hub.hub.names import RepoName, parse_repo
 from vlkd_hub.hub.weights import PICKLES, check_weights
 
-__all__ = ["BUNDLE_FOLDER", "explain", "fetch", "fetch_bundle", "fetch_student", "pull"]
+__all__ = ["BUNDLE_FOLDER", "explain", "fetch", "fetch_bundle", "fetch_model", "fetch_student", "pull"]
 
 BUNDLE_FOLDER = "bundle"
 """Where the bundle stands in a repository that also holds the student."""
@@ -61,6 +61,17 @@ def fetch_bundle(name: RepoName) -> Path:
     if not plain.exists():
         _plain_files(snapshot, plain)
     return plain / inside
+
+
+def fetch_model(name: RepoName) -> Path:
+    """The student of a repository, or where it has no weights for torch, its bundle.
+
+    Raises:
+        HubError: the repository cannot be fetched, or holds neither.
+        WeightsError: its weights are not well-formed safetensors.
+    """
+    snapshot = fetch(name, ignore=(*PICKLES, *NOT_FOR_STUDENTS))
+    return fetch_student(name) if any(snapshot.glob("*.safetensors")) else fetch_bundle(name)
 
 
 def pull(repo: str, folder: Path, revision: str | None = None) -> Path:

@@ -7,7 +7,27 @@ from pathlib import Path
 from vlkd_hub.hub.names import repo_name
 from vlkd_hub.hub.weights import check_weights
 
-__all__ = ["bundle_folder", "student_folder"]
+__all__ = ["bundle_folder", "model_folder", "student_folder"]
+
+
+def model_folder(model: str | Path, revision: str | None = None) -> Path:
+    """The folder of a student in torch or of a bundle; of a repository that holds both, the student.
+
+    Args:
+        model: a folder, ``owner/name`` or ``owner/name@revision``.
+        revision: branch, tag or commit of the repository.
+
+    Raises:
+        HubError: the repository cannot be fetched, or holds neither.
+        WeightsError: its weights are not well-formed safetensors.
+        InvalidInputError: a revision of a folder.
+    """
+    name = repo_name(model, revision)
+    if name is None:
+        return Path(model)
+    from vlkd_hub.hub.fetch import fetch_model
+
+    return fetch_model(name)
 
 
 def student_folder(model: str | Path, revision: str | None = None) -> Path:

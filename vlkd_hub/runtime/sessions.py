@@ -89,7 +89,8 @@ def open_session(
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     try:
-        session = ort.InferenceSession(str(path), options, providers=entries)
+        # Its own fallback would print to the standard output and try again with other providers.
+        session = ort.InferenceSession(str(path), options, providers=entries, enable_fallback=0)
     except Exception as error:  # onnxruntime raises many classes, none with a common base of its own
         raise BundleError(f"onnxruntime {ort.__version__} cannot open {path}: {error}") from error
     absent = [name for name in wanted if name not in session.get_providers()]

@@ -13,7 +13,7 @@ __all__ = ["verify"]
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="What vlkd export wrote.", metavar="BUNDLE")],
+    bundle: Annotated[Path, typer.Argument(help="What vlkd export wrote, or owner/name on the Hub.", metavar="BUNDLE")],
     model: Annotated[
         Path | None, typer.Option("--model", help="The student it came from: compare with torch again.")
     ] = None,
@@ -32,8 +32,10 @@ def verify(
     from vlkd_export.certificate import check_certificate, check_opsets, read_certificate
     from vlkd_export.golden import drawn_pictures, read_pictures
     from vlkd_hub.errors import BundleError
+    from vlkd_hub.hub.folders import bundle_folder
     from vlkd_hub.runtime import OnnxStudent
 
+    bundle = bundle_folder(bundle)
     student = OnnxStudent.from_pretrained(bundle, verify=True)
     certificate = read_certificate(bundle)
     check_opsets(bundle, student.manifest.opset, certificate)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from vlkd_hub.errors import DataError
+from vlkd_hub.hub.folders import model_folder
 from vlkd_training.evaluation.protocol import Student
 
 __all__ = ["OpenedModel", "open_model"]
@@ -32,7 +32,7 @@ def open_model(path: str, *, batch_size: int, device: str) -> OpenedModel:
     Raises:
         DataError: the folder is empty of models, or cannot be opened.
     """
-    folder = Path(path)
+    folder = model_folder(path)
     if (folder / "manifest.json").is_file():
         from vlkd_hub.runtime import OnnxStudent
 
@@ -43,7 +43,7 @@ def open_model(path: str, *, batch_size: int, device: str) -> OpenedModel:
     from vlkd_hub.inference import TorchStudent
 
     try:
-        student = TorchStudent.from_pretrained(path, device=device, batch_size=batch_size)
+        student = TorchStudent.from_pretrained(folder, device=device, batch_size=batch_size)
     except OSError as error:
         raise DataError(f"The model {path!r} cannot be opened: {error}") from error
     weights = student.model.parameters()

@@ -28,6 +28,17 @@ class DualEncoderOnnxConfig(TextAndVisionOnnxConfig):
         text = {0: "text_batch_size", 1: "sequence_length"}
         return {"input_ids": text, "pixel_values": {0: "image_batch_size"}, "attention_mask": text}
 
+    @property
+    def outputs(self) -> Axes:
+        """See :attr:`inputs`; in the order of the models' outputs, by which the exporter names them."""
+        images, texts = "image_batch_size", "text_batch_size"
+        return {
+            "logits_per_image": {0: images, 1: texts},
+            "logits_per_text": {0: texts, 1: images},
+            "image_embeds": {0: images},
+            "text_embeds": {0: texts},
+        }
+
 
 class VlkdOnnxConfig(DualEncoderOnnxConfig):
     """The search half of a VLKD student; its text encoder stands under another name."""

@@ -20,7 +20,7 @@ from vlkd_hub.errors import InvalidInputError
 __all__ = ["FP32_OPERATORS", "LOW_TYPES", "fp32_nodes", "to_mixed_precision"]
 
 LOW_TYPES: Mapping[str, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
-LARGEST = {TensorProto.FLOAT16: 65504.0, TensorProto.BFLOAT16: 3.3e38}
+LARGEST: Mapping[int, float] = {TensorProto.FLOAT16: 65504.0, TensorProto.BFLOAT16: 3.3e38}
 
 FP32_OPERATORS = frozenset(
     {

@@ -35,7 +35,7 @@ FP8_OPSET = 19
 """The first opset whose Q/DQ nodes know 8-bit floats."""
 
 
-class _Recorded(CalibrationDataReader):  # type: ignore[misc]
+class _Recorded(CalibrationDataReader):
     """Recorded inputs, one call after the other."""
 
     def __init__(self, calls: Sequence[Feeds]) -> None:

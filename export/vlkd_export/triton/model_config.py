@@ -16,7 +16,11 @@ from vlkd_hub.errors import InvalidInputError
 
 __all__ = ["DATA_TYPES", "Enum", "Tensor", "graph_tensors", "tensor", "to_pbtxt"]
 
-DATA_TYPES = {TensorProto.FLOAT: "TYPE_FP32", TensorProto.FLOAT16: "TYPE_FP16", TensorProto.INT64: "TYPE_INT64"}
+DATA_TYPES: dict[int, str] = {
+    TensorProto.FLOAT: "TYPE_FP32",
+    TensorProto.FLOAT16: "TYPE_FP16",
+    TensorProto.INT64: "TYPE_INT64",
+}
 
 Tensor = dict[str, Any]
 

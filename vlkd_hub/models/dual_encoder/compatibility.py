@@ -37,7 +37,7 @@ else:
         """The part of a vision model that its weights are named after; 4 wraps CLIP's once more than 5."""
         return getattr(model, "vision_model", model)
 
-    class SubConfigSpec:
+    class SubConfigSpec:  # type: ignore[no-redef]
         """A nested config: its class, or with ``AutoConfig`` the model type to take where none is named."""
 
         def __init__(self, config_class: Any, model_type: str | None = None) -> None:

@@ -10,6 +10,8 @@ import triton_python_backend_utils as pb_utils
 from vlkd_hub.errors import VlkdError
 from vlkd_hub.runtime import ImageProcessor, load_image
 
+__all__ = ["TritonPythonModel"]
+
 
 class TritonPythonModel:
     """The name and the methods are Triton's."""

@@ -20,6 +20,8 @@ from vlkd_hub.runtime import ImageProcessor, OnnxStudent, TextProcessor, load_im
 from vlkd_hub.runtime.split_decoder import SplitDecoder
 from vlkd_hub.runtime.student import read_generation_config
 
+__all__ = ["TritonPythonModel"]
+
 
 class ModelSession:
     """A model of this repository with the ``run`` of an onnxruntime session."""

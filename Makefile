@@ -13,7 +13,7 @@ PIP_FLAGS ?= --no-compile --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-hub test-optimum test-triton nightly check format bench system-deps clean clean-all
+.PHONY: help install quickstart test test-hub test-optimum test-triton reliability nightly check format bench system-deps clean clean-all
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do \
@@ -80,8 +80,13 @@ $(INSTALLED_HUB):
 test-hub: $(INSTALLED) $(INSTALLED_HUB)  ## a pushed student in an environment without vlkd-hub
 	VLKD_FRESH_PYTHON=$(abspath $(VENV_HUB))/bin/python $(BIN)/python -m pytest tests/hub/hub/test_fresh_environment.py $(ARGS)
 
+reliability: $(INSTALLED)  ## overload, SIGTERM under load and odd requests, a few minutes
+	$(BIN)/python -m pytest -m slow tests/serving/reliability $(ARGS)
+
 nightly: $(INSTALLED)  ## the long reliability runs; takes an hour or more
 	VLKD_FLIPS=5000 $(BIN)/python -m pytest tests/hub/safety/test_byte_flips.py $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/training/test_kill_during_save.py tests/training/test_verbs.py $(ARGS)
+	VLKD_NIGHTLY=1 $(BIN)/python -m pytest -m slow tests/serving/reliability $(ARGS)
 
 check: $(INSTALLED)  ## lint, format and types
 	$(BIN)/ruff check .

@@ -59,14 +59,32 @@ def _peak(found: list[float]) -> Iterator[None]:
         found.append(largest / 2**20)
 
 
-class _Clock(TrainerCallback):
-    """When each optimizer step ended."""
+@dataclass
+class _Times:
+    """Seconds of each timed step: by the clock, and of processor time, which other programs do not stretch."""
 
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def note(self) -> None:
+        """A step ended."""
+        self.wall.append(time.perf_counter())
+        self.cpu.append(time.process_time())
+
+    def medians(self) -> tuple[float, float]:
+        """Of the steps after the first two."""
+        return tuple(  # type: ignore[return-value]
+            statistics.median(after - before for before, after in zip(ends[1:], ends[2:], strict=False))
+            for ends in (self.wall, self.cpu)
+        )
+
+
+class _Clock(TrainerCallback):
     def __init__(self) -> None:
-        self.ends: list[float] = []
+        self.times = _Times()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        self.ends.append(time.perf_counter())
+        self.times.note()
 
 
 @dataclass
@@ -112,33 +130,43 @@ class TrainingBench:
         )
 
     def run(self, rounds: int) -> dict[str, Any]:
-        """Run every way in turns and compare the medians of their steps; seconds."""
-        ways: dict[str, Callable[[], list[float]]] = {
+        """Run every way in turns and compare the medians of their steps, in seconds."""
+        ways: dict[str, Callable[[], _Times]] = {
             "uncached": lambda: self.trainer_steps(self._live_batch, TextTeacher(self.teacher)),
             "cached": lambda: self.trainer_steps(self.cached, None),
             "loop": self.loop_steps,
         }
-        times: dict[str, list[float]] = {name: [] for name in ways}
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
         for _ in range(rounds):
             for name, way in ways.items():
                 self._rewind()
                 with _peak(self.peaks.setdefault(name, [])):
-                    times[name].append(statistics.median(way()))
-        step = {name: statistics.median(values) for name, values in times.items()}
-        steps = len(self.rows) / self.batch_size
-        return {
+                    found[name].append(way().medians())
+        report: dict[str, Any] = {
             "rows": len(self.rows),
             "pictures": len(self.records),
             "batch_size": self.batch_size,
+            "threads": torch.get_num_threads(),
             "bf16": bf16_is_fast(),
-            "step_s": step,
-            "step_s_by_round": times,
             "build_cache_s": self.build_s,
-            "epoch_s": {name: step[name] * steps for name in ("uncached", "cached")},
-            "ratio_uncached_to_cached": step["uncached"] / step["cached"],
-            "ratio_trainer_to_loop": step["cached"] / step["loop"],
-            "ratio_trainer_to_loop_by_round": [a / b for a, b in zip(times["cached"], times["loop"], strict=True)],
             "peak_mib": {name: max(values) for name, values in self.peaks.items()},
+        }
+        for number, kind in enumerate(("wall", "cpu")):
+            report[kind] = self._compare({name: [pair[number] for pair in pairs] for name, pairs in found.items()})
+        return report
+
+    def _compare(self, rounds: dict[str, list[float]]) -> dict[str, Any]:
+        """Medians over the rounds, the epochs they make, and the two ratios with their spread."""
+        step = {name: statistics.median(values) for name, values in rounds.items()}
+        steps = len(self.rows) / self.batch_size
+        by_round = [trainer / loop for trainer, loop in zip(rounds["cached"], rounds["loop"], strict=True)]
+        return {
+            "step_s": step,
+            "step_s_by_round": rounds,
+            "epoch_s": {name: step[name] * steps for name in ("uncached", "cached")},
+            "uncached_to_cached": step["uncached"] / step["cached"],
+            "trainer_to_loop": statistics.median(by_round),
+            "trainer_to_loop_by_round": by_round,
         }
 
     def chunk_memory(self, batch_size: int, chunk: int) -> dict[str, float]:
@@ -156,11 +184,11 @@ class TrainingBench:
             trainer.training_step(self.student, batch)
         return {"batch": batch_size, "chunk": chunk, "peak_mib": found[0], "seconds": time.perf_counter() - start}
 
-    def trainer_steps(self, collator: Any, teacher: TextTeacher | None) -> list[float]:
-        """Seconds of each timed step of the product's trainer, batches included."""
+    def trainer_steps(self, collator: Any, teacher: TextTeacher | None) -> _Times:
+        """Steps of the product's trainer, batches included."""
         clock = _Clock()
         self._trainer(collator, teacher, self.steps + 2, callbacks=[clock]).train()
-        return [after - before for before, after in zip(clock.ends[1:], clock.ends[2:], strict=False)]
+        return clock.times
 
     def _trainer(
         self,
@@ -197,8 +225,8 @@ class TrainingBench:
             callbacks=callbacks,
         )
 
-    def loop_steps(self) -> list[float]:
-        """Seconds of each timed step of the loop that one would write by hand, doing the same work."""
+    def loop_steps(self) -> _Times:
+        """Steps of the loop that one would write by hand, doing the same work."""
         method, model = VLKDMethod(), self.student
         trained = [value for value in model.parameters() if value.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0, fused=True)
@@ -207,7 +235,7 @@ class TrainingBench:
             self.rows, self.batch_size, sampler=RandomSampler(self.rows), collate_fn=self.cached, drop_last=True
         )
         autocast = torch.autocast("cpu", torch.bfloat16) if bf16_is_fast() else nullcontext()
-        ends, total = [], 0.0
+        times, total = _Times(), 0.0
         model.train()
         for _, batch in zip(range(self.steps + 2), loader, strict=False):
             with torch.no_grad():
@@ -221,11 +249,13 @@ class TrainingBench:
             schedule.step()
             optimizer.zero_grad()
             total += loss.item()
-            ends.append(time.perf_counter())
-        return [after - before for before, after in zip(ends[1:], ends[2:], strict=False)]
+            times.note()
+        return times
 
     def _live_batch(self, rows: list[int]) -> dict[str, torch.Tensor]:
-        return self.live([StreamRow(self.records[self.rows.images[row]], self.rows.texts[row], (row,)) for row in rows])
+        return self.live(
+            [StreamRow(self.records[self.rows.images[row]], self.rows.texts[row], (0, 0, 0, row)) for row in rows]
+        )
 
     def _rewind(self) -> None:
         self.student.load_state_dict(self.begin)

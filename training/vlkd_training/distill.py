@@ -125,7 +125,8 @@ def picture_source(
 ) -> PictureSource:
     """Cached V of every picture; with several views a random one each time."""
     tokens = cached_picture_tokens(student, processor, records, root, views=views, dtype=dtype)["tokens"]
-    return PictureSource(tokens if views == 1 else RandomViews(tokens))
+    chosen: Any = tokens if views == 1 else RandomViews(tokens)
+    return PictureSource(chosen)
 
 
 def cached_picture_tokens(

@@ -21,6 +21,7 @@ from .checks import check_batches
 from .methods import AlignMethod, Method, SCSTMethod, TextInfillingMethod, VLKDFinetuneMethod, VLKDMethod
 from .recipe import Phase, suggestion
 from .runs import is_main_process
+from .sharding import to_scalars, unshard
 from .teachers import TextTeacher
 from .trainer import DistillationArguments, DistillationTrainer
 
@@ -75,7 +76,7 @@ def train_phase(
     phase: Phase,
     model: nn.Module,
     dataset: Dataset,
-    collator: Callable[[Sequence[int]], dict[str, torch.Tensor]],
+    collator: Callable[[Sequence[Any]], dict[str, torch.Tensor]],
     output: Path,
     *,
     overrides: dict[str, Any] | None = None,
@@ -104,6 +105,7 @@ def train_phase(
     """
     arguments = _arguments(phase, output, overrides or {})
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    scalars = {name for name, parameter in model.named_parameters() if parameter.dim() == 0}
     method = method or make_method(phase)
     check_batches(method, dataset, arguments.train_batch_size, arguments.world_size)
     trainer = DistillationTrainer(
@@ -122,6 +124,9 @@ def train_phase(
     trainer.save_state()
     if arguments.save_strategy == "no" and is_main_process():
         remove_checkpoints(output)
+    if trainer.is_fsdp_enabled:
+        unshard(model)
+        to_scalars(model, scalars)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(before[name])
     return metrics

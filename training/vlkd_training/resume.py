@@ -66,6 +66,7 @@ class ResumableTrainer(Trainer):
         self._recorded = _Recorded(self.data_collator)
         self._batches_trained = 0
         self._batches_before = 0
+        self._stream_done: dict[int, tuple[int, int]] = {}
         self._ahead = 0
         self._staging: Path | None = None
         self._pending_rng: str | None = None
@@ -74,9 +75,17 @@ class ResumableTrainer(Trainer):
         if isinstance(self.train_dataset, IterableDataset):
             self.args.ignore_data_skip = True  # a stream finds its own place
 
-    def training_step(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        self._note_batch(inputs)
+        return super().training_step(model, inputs, *args, **kwargs)
+
+    def _note_batch(self, inputs: dict[str, Any]) -> None:
+        """Count a batch; of a stream's, remember how far its reader came."""
         self._batches_trained += 1
-        return super().training_step(model, *args, **kwargs)
+        place = inputs.pop("stream_place", None)
+        if place is not None:
+            reader, epoch, number = place.tolist()
+            self._stream_done[reader] = (epoch, number + 1)
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
@@ -117,6 +126,9 @@ class ResumableTrainer(Trainer):
             "last_logged": torch.tensor(self._globalstep_last_logged),
             "batches": torch.tensor(self._batches_before + self._batches_trained),
         }
+        if self._stream_done:
+            position["stream"] = torch.tensor([[reader, *done] for reader, done in self._stream_done.items()])
+            position["workers"] = torch.tensor(self.args.dataloader_num_workers)
         if ahead > 0:
             position["ahead"] = torch.stack(list(self._recorded.states)[-ahead:])
         position |= {f"part/{name}": torch.tensor(value, dtype=torch.float64) for name, value in self._parts.items()}
@@ -147,12 +159,22 @@ class ResumableTrainer(Trainer):
             states = load_file(position)
             self._batches_before = int(states["batches"])
             if isinstance(self.train_dataset, CaptionStream):
-                self.train_dataset.resume_at(self._batches_before)
+                self._resume_stream(self.train_dataset, states)
                 return
             ahead = states.get("ahead")
             self._ahead = 0 if ahead is None else len(ahead)
             if ahead is not None:
                 self._recorded.replay = [*ahead, states["rng"]]
+
+    def _resume_stream(self, stream: CaptionStream, states: dict[str, torch.Tensor]) -> None:
+        workers, before = self.args.dataloader_num_workers, int(states["workers"])
+        if workers != before:
+            raise TrainingError(
+                f"The stream was read by {before} workers and dataloader_num_workers is {workers} now; the order of "
+                f"rows depends on it. Resume with {before}, or start over without --resume."
+            )
+        self._stream_done = {reader: (epoch, number) for reader, epoch, number in states["stream"].tolist()}
+        stream.resume_at(self._batches_before, dict(self._stream_done))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Called once the first batches of a resumed run are there, or before them at the start of an epoch."""
@@ -180,6 +202,11 @@ class ResumableTrainer(Trainer):
             if kind == "count":
                 self._counts[part] = int(value)
 
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        if isinstance(self.train_dataset, CaptionStream):  # a stream's epoch is the run; the Trainer counts from here
+            self.state.epoch = self.state.global_step / self.state.max_steps
+        super().log(logs, *args, **kwargs)
+
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         batches = super().get_batch_samples(*args, **kwargs)
         if self._pending_rng is not None:  # starting a stream's loader drew a number; the step must not see that
@@ -199,7 +226,7 @@ class ResumableTrainer(Trainer):
 
     def _stream_loader(self, stream: CaptionStream) -> DataLoader:
         size, workers = self.args.train_batch_size, self.args.dataloader_num_workers
-        stream.place(self.args.process_index, self.args.world_size, size)
+        stream.place(self.args.process_index, self.args.world_size)
         return DataLoader(
             stream,
             batch_size=size,

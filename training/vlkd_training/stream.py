@@ -24,22 +24,31 @@ from .encoders import tokenize
 __all__ = ["CaptionStream", "StreamCollator", "StreamRow"]
 
 Piece = Callable[[], Iterable[Record]]
+_EMPTY_PASSES = 10
+"""A reader's share may be empty in one pass where data is tiny; in so many, there is none."""
 
 
 class StreamRow(NamedTuple):
-    """One caption with its picture, still encoded; ``seed`` fixes what a collator draws for it."""
+    """One caption with its picture, still encoded.
+
+    Attributes:
+        record: the picture.
+        caption: one of its captions.
+        place: ``(seed of the stream, reader, pass, number in that pass)``: seeds what a collator draws for the row, and
+            is where a resumed run goes on.
+    """
 
     record: Record
     caption: str
-    seed: tuple[int, ...]
+    place: tuple[int, int, int, int]
 
 
 class CaptionStream(IterableDataset[StreamRow]):
     """Rows in an order that depends on the seed, the number of readers and nothing else; it never ends.
 
     Every worker of every process is a reader. The pieces (shards) are shuffled anew in each pass and dealt to the
-    readers; each reader shuffles what it reads within a buffer. A resumed run reads past what was trained, without
-    decoding a picture, and goes on with the same rows.
+    readers; each reader shuffles what it reads within a buffer. A resumed run goes on with the same rows: of the pass
+    that was broken off, it reads past what was trained, without decoding a picture.
 
     Args:
         data: any data set that can be streamed; ``webdataset:`` and sharded ``datasets`` are read piece by piece.
@@ -53,59 +62,62 @@ class CaptionStream(IterableDataset[StreamRow]):
         self, data: str, split: str = "train", *, seed: int = 0, buffer: int = 1000, limit: int | None = None
     ) -> None:
         self.data, self.split, self.seed, self.buffer, self.limit = data, split, seed, buffer, limit
-        self.rank, self.world, self.batch_size, self.batches_done = 0, 1, 1, 0
+        self.rank, self.world, self.batches_done = 0, 1, 0
+        self.done: dict[int, tuple[int, int]] = {}
         self.pieces = _pieces(data, split)
 
-    def place(self, rank: int, world: int, batch_size: int) -> None:
+    def place(self, rank: int, world: int) -> None:
         """Say which process reads; called by the trainer."""
-        self.rank, self.world, self.batch_size = rank, world, batch_size
+        self.rank, self.world = rank, world
 
-    def resume_at(self, batches: int) -> None:
-        """Start after that many batches of this process; called by the trainer."""
-        self.batches_done = batches
+    def resume_at(self, batches: int, done: dict[int, tuple[int, int]]) -> None:
+        """Start after that many batches of this process; called by the trainer.
+
+        Args:
+            batches: how many were trained: the next one comes from the worker whose turn it is.
+            done: for each reader its pass, and how many rows of that pass were trained.
+        """
+        self.batches_done, self.done = batches, done
 
     def __iter__(self) -> Iterator[StreamRow]:
         """Read as one worker; batches come from the workers in turn, and a resumed run keeps the turn."""
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
         worker = (worker + self.batches_done) % workers
-        done = self.batches_done // workers + (worker < self.batches_done % workers)
-        rows = self._rows(self.rank * workers + worker, self.world * workers)
-        return islice(rows, done * self.batch_size, None)
+        reader, readers = self.rank * workers + worker, self.world * workers
+        first, skipped = self.done.get(reader, (0, 0))
+        empty = 0
+        for epoch in count(first):
+            number = -1
+            for number, (record, caption) in enumerate(self._shuffled(reader, readers, epoch)):
+                if epoch > first or number >= skipped:
+                    yield StreamRow(record, caption, (self.seed, reader, epoch, number))
+            empty = 0 if number >= 0 else empty + 1
+            if empty == _EMPTY_PASSES:
+                raise DataError(f"{self.data} ({self.split}): reader {reader} of {readers} found no caption in a pass.")
 
-    def _rows(self, reader: int, readers: int) -> Iterator[StreamRow]:
-        for number, (record, caption) in enumerate(self._shuffled(reader, readers)):
-            yield StreamRow(record, caption, (self.seed, reader, number))
-
-    def _shuffled(self, reader: int, readers: int) -> Iterator[tuple[Record, str]]:
-        rng = np.random.default_rng([self.seed, reader, readers])
+    def _shuffled(self, reader: int, readers: int, epoch: int) -> Iterator[tuple[Record, str]]:
+        rng = np.random.default_rng([self.seed, epoch, reader, readers])
         waiting: list[tuple[Record, str]] = []
-        for row in self._in_order(reader, readers):
+        for row in self._in_order(reader, readers, epoch):
             if len(waiting) < self.buffer:
                 waiting.append(row)
                 continue
             at = int(rng.integers(self.buffer))
             waiting[at], row = row, waiting[at]
             yield row
+        for at in rng.permutation(len(waiting)):
+            yield waiting[at]
 
-    def _in_order(self, reader: int, readers: int) -> Iterator[tuple[Record, str]]:
-        """Pass after pass over this reader's share; fewer pieces than readers are split by turns.
-
-        Raises:
-            DataError: a whole pass held no caption.
-        """
+    def _in_order(self, reader: int, readers: int, epoch: int) -> Iterator[tuple[Record, str]]:
+        """One pass over this reader's share; fewer pieces than readers are split by turns."""
         turns = -(-readers // len(self.pieces))  # readers to a piece
-        for epoch in count():
-            found = False
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pieces) * turns)
-            for share in order[reader::readers]:
-                piece, turn = divmod(int(share), turns)
-                for record in islice(self.pieces[piece](), turn, self.limit, turns):
-                    for caption in record.captions:
-                        found = True
-                        yield record, caption
-            if not found:
-                raise DataError(f"{self.data} ({self.split}): reader {reader} of {readers} found no caption in a pass.")
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pieces) * turns)
+        for share in order[reader::readers]:
+            piece, turn = divmod(int(share), turns)
+            for record in islice(self.pieces[piece](), turn, self.limit, turns):
+                for caption in record.captions:
+                    yield record, caption
 
 
 def _pieces(data: str, split: str) -> list[Piece]:
@@ -137,8 +149,8 @@ class StreamCollator:
     def __call__(self, rows: Sequence[StreamRow]) -> dict[str, torch.Tensor]:
         """Return what the method and the student need; what is drawn depends on the rows alone."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(zlib.crc32(repr([row.seed for row in rows]).encode()))
-            return self._collate(rows)
+            torch.manual_seed(zlib.crc32(repr([row.place for row in rows]).encode()))
+            return self._collate(rows) | {"stream_place": torch.tensor(rows[-1].place[1:])}
 
     def _collate(self, rows: Sequence[StreamRow]) -> dict[str, torch.Tensor]:
         texts = _Texts([row.caption for row in rows])

@@ -22,6 +22,7 @@ from .chunked import chunked_backward
 from .methods import Method
 from .resume import ResumableTrainer
 from .sampling import HomogeneousSampler
+from .sharding import full_value, to_vectors
 from .teachers import TextTeacher
 
 __all__ = ["DistillationArguments", "DistillationTrainer"]
@@ -77,6 +78,8 @@ class DistillationTrainer(ResumableTrainer):
         args.remove_unused_columns = False
         args.label_names = []
         super().__init__(args=args, **kwargs)
+        if self.is_fsdp_enabled:
+            to_vectors(model)
         self.method = method.to(args.device)
         self.teacher = None if teacher is None else teacher.to(args.device)
         self.model_accepts_loss_kwargs = False  # parts are batch means: the Trainer divides by accumulation steps
@@ -125,7 +128,7 @@ class DistillationTrainer(ResumableTrainer):
 
     def _chunked_step(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         """One batch whose contrast is whole and whose backward pass is not."""
-        self._batches_trained += 1
+        self._note_batch(inputs)
         model.train()
         inputs = self._prepare_inputs(inputs)
         if self.teacher is not None:
@@ -154,7 +157,7 @@ class DistillationTrainer(ResumableTrainer):
         if scale is None:
             return
         with torch.no_grad():
-            value = float(scale.clamp_(max=float(torch.tensor(self.args.max_logit_scale).log())))
+            value = full_value(scale.clamp_(max=float(torch.tensor(self.args.max_logit_scale).log())))
         if not value >= math.log(self.args.min_logit_scale):  # NaN too
             raise TrainingError(
                 f"The temperature rose to {math.exp(-value):.3g} at step {self.state.global_step}: every "
@@ -168,7 +171,7 @@ class DistillationTrainer(ResumableTrainer):
             logs |= {f"loss/{name}": value for name, value in self._mean_parts().items()}
             scale = self._logit_scale()
             if scale is not None and scale.requires_grad:
-                logs["temperature"] = float((-scale.detach()).exp())
+                logs["temperature"] = full_value((-scale.detach()).exp())
             self._parts.clear()
             self._counts.clear()
         super().log(logs, *args, **kwargs)

@@ -36,7 +36,7 @@ def load_reference(path: Path) -> TorchReference:
         InvalidInputError: there is no model, one of a class that is not exported, or it generates in a way that the
             runtime does not have.
     """
-    path = student_folder(path)
+    path = path if path.is_dir() else student_folder(path)
     if not (path / "config.json").is_file():
         raise InvalidInputError(f"{path} holds no config.json; give the folder of a saved student.")
     kind = AutoConfig.from_pretrained(path, trust_remote_code=False).model_type
@@ -46,7 +46,7 @@ def load_reference(path: Path) -> TorchReference:
         )
     exporter = EXPORTERS[kind]
     try:
-        model = exporter.load(path).eval()
+        model = exporter.load(student_folder(path)).eval()
         processor = load_processor(path)
     except OSError as error:
         raise InvalidInputError(f"{path} is not a whole model: {' '.join(str(error).split())}") from error

@@ -15,7 +15,7 @@ from vlkd_export.onnx.export import export_bundle
 from vlkd_export.onnx.graph import GraphSpec
 from vlkd_export.settings import ExportSettings
 from vlkd_hub.bundle import read_manifest
-from vlkd_hub.errors import BundleError, InvalidInputError, ParityError
+from vlkd_hub.errors import BundleError, InvalidInputError, ParityError, WeightsError
 from vlkd_hub.models import VlkdForConditionalGeneration
 from vlkd_hub.runtime import OnnxStudent
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_exported_is_told(tiny_student: Path, tmp_path: Path, mon
     cut = tmp_path / "cut"
     shutil.copytree(tiny_student, cut)
     (cut / "model.safetensors").unlink()
-    with pytest.raises(InvalidInputError, match="not a whole model.*model.safetensors"):
+    with pytest.raises(WeightsError, match="cut holds no weights in safetensors"):
         export_bundle(cut, tmp_path / "bundle", ExportSettings())
     odd = tmp_path / "odd"
     shutil.copytree(tiny_student, odd)

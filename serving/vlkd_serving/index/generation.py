@@ -79,10 +79,8 @@ class Generation:
 
 
 def _verify(folder: Path, manifest: IndexManifest) -> None:
-    expected = {VECTORS_FILE, ITEMS_FILE}
-    if manifest.format_version > 1:
-        expected |= {IDS_FILE} if manifest.spec.exact else {IDS_FILE, KEPT_FILE}
-    if set(manifest.files) != expected:
+    expected = {VECTORS_FILE, ITEMS_FILE} | (set() if manifest.spec.exact else {KEPT_FILE})
+    if set(manifest.files) - {IDS_FILE} != expected:  # format 1 had no file of ids
         raise IndexCorruptError(f"The manifest of {folder} does not name exactly {', '.join(sorted(expected))}.")
     if folder.is_symlink():
         raise IndexCorruptError(f"{folder} is a link. An index never holds links: copy it with cp -rL.")

@@ -57,6 +57,11 @@ class ImageRoot:
         """The root of an index of format 1."""
         return cls(name=_ABSOLUTE, path=path)
 
+    @property
+    def machine_named(self) -> bool:
+        """Whether the machine, not the place of the index, says where it lies."""
+        return self.name not in (INDEX_ROOT, _ABSOLUTE)
+
     def resolve(self, directory: Path) -> Path | None:
         """The folder on this machine, or None where the machine does not name the root."""
         if self.name == _ABSOLUTE:

@@ -1,17 +1,16 @@
-"""Find pictures in a folder, with what ``metadata.jsonl`` or a CSV file says about them."""
+"""Find pictures in a folder, with what ``metadata.jsonl`` says about them."""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from vlkd_hub.errors import DataError
 from vlkd_serving.index.items import Item
 
-__all__ = ["PICTURE_SUFFIXES", "scan_csv", "scan_folder"]
+__all__ = ["PICTURE_SUFFIXES", "scan_folder"]
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 METADATA_NAME = "metadata.jsonl"
@@ -36,33 +35,6 @@ def scan_folder(root: Path) -> list[Item]:
     if not paths:
         raise DataError(f"{root} holds no picture ({', '.join(PICTURE_SUFFIXES)}).")
     return [Item(id=path, path=path, metadata=metadata.get(path, {})) for path in paths]
-
-
-def scan_csv(table: Path, root: Path) -> list[Item]:
-    """The pictures that a CSV file lists, in its order.
-
-    The column ``path`` is relative to ``root``; ``id`` is optional (default: the path); every other column is metadata.
-
-    Raises:
-        DataError: no ``path`` column, no row, a path that leaves ``root``, or an id given twice.
-    """
-    items: dict[str, Item] = {}
-    with table.open(newline="", encoding="utf-8-sig") as handle:
-        for number, row in enumerate(csv.DictReader(handle), start=2):
-            path = row.pop("path", None)
-            if not path or None in row:
-                raise DataError(
-                    f"{table}, line {number}: expected a header with the column 'path' and one value a column."
-                )
-            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-                raise DataError(f"{table}, line {number}: the path {path!r} must lie inside {root}.")
-            item = Item(id=row.pop("id", None) or path, path=path, metadata={k: v for k, v in row.items() if v})
-            if item.id in items:
-                raise DataError(f"{table}, line {number}: the id {item.id!r} is given twice.")
-            items[item.id] = item
-    if not items:
-        raise DataError(f"{table} lists no picture.")
-    return list(items.values())
 
 
 def _read_metadata(path: Path, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -125,6 +125,21 @@ class SearchView:
             return scores[:, :k], rows[:, :k]
         return _as_arrays([self._ranked_list(query, k, condition) for query in unit], k)
 
+    def score_of(self, item_id: str, query: FloatArray) -> float:
+        """Cosine of one item and an embedding.
+
+        Raises:
+            InvalidInputError: no such id, or a query that cannot be normalised.
+        """
+        row = self.delta.row_of(item_id)
+        if row is not None:
+            vector = self.delta.vectors[row]
+        elif self.get(item_id) is None:
+            raise InvalidInputError(f"The id {item_id!r} is not in the index.")
+        else:
+            vector = self.generation.ranking.vectors.rows(np.array([self.generation.items.row_of(item_id)]))[0]
+        return float(vector @ normalise(query[None])[0])
+
     def get(self, item_id: str) -> Item | None:
         """The item with this id, or None."""
         row = self.delta.row_of(item_id)
@@ -134,6 +149,19 @@ class SearchView:
         if base_row is None or (self.delta.dead_base is not None and self.delta.dead_base[base_row]):
             return None
         return self.generation.items.rows([base_row])[0]
+
+    def rows_where(self, where: str) -> NDArray[np.int64]:
+        """The rows that a filter lets through, rising.
+
+        Raises:
+            WhereError: a filter that cannot be read.
+        """
+        condition = parse_where(where)
+        base = self.generation.selected(condition)
+        base = base if self.delta.dead_base is None else base & ~self.delta.dead_base
+        found = self.delta.items.matching(condition)
+        found = found[found < len(self.delta.alive)]
+        return np.concatenate([np.flatnonzero(base), len(self.generation) + found[self.delta.alive[found]]])
 
     def ids_at(self, rows: NDArray[np.int64]) -> list[str]:
         """The ids of some rows, in that order."""

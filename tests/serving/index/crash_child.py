@@ -1,6 +1,7 @@
 """Run as a script: each case in a child process that is killed at its point. Prints the exit status of each case.
 
-A case is ``{"directory", "seed", "point", "nth", "codec"}``; confirmed changes are counted in ``<directory>.confirmed``.
+A case is ``{"directory", "seed", "point", "nth", "codec"}``; ``<directory>.confirmed`` gets a byte a
+confirmed change.
 """
 
 from __future__ import annotations

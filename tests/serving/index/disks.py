@@ -100,7 +100,7 @@ class KillingDisk(WatchedDisk):
 
 
 class FailingDisk(WatchedDisk):
-    """Fails the n-th call, after half of a write; with ``until_told`` every later write fails too, as on a full disk."""
+    """Fails the n-th call, after half of a write; with ``until_told`` all later writes too, as on a full disk."""
 
     def __init__(self, nth: int, error: int, until_told: bool) -> None:
         super().__init__()

@@ -11,7 +11,8 @@ import pytest
 from vlkd_hub.errors import DataError, InvalidInputError
 from vlkd_serving.index import IndexReader
 from vlkd_serving.index.build import build_index
-from vlkd_serving.index.scan import scan_csv, scan_folder
+from vlkd_serving.index.scan import scan_folder
+from vlkd_serving.index.tables import scan_csv
 
 
 def test_scan_finds_sub_folders_and_metadata(pictures: Path) -> None:
@@ -37,10 +38,10 @@ def test_scan_rejects_a_folder_without_pictures(tmp_path: Path) -> None:
 def test_csv_gives_ids_and_metadata(pictures: Path, tmp_path: Path) -> None:
     """Only what is listed, in its order."""
     table = tmp_path / "t.csv"
-    table.write_text("id,path,price\nB-1,more/blue.webp,12\n,red.png,\n")
+    table.write_text("id,path,price,code\nB-1,more/blue.webp,12,007\n,red.png,,\n")
     items = scan_csv(table, pictures)
     assert [(item.id, item.path, item.metadata) for item in items] == [
-        ("B-1", "more/blue.webp", {"price": "12"}),
+        ("B-1", "more/blue.webp", {"price": 12, "code": "007"}),
         ("red.png", "red.png", {}),
     ]
 

@@ -103,7 +103,8 @@ class Autopilot:
         """Groups of ``graph`` back to fp32, the most harmful first, until ``trial`` is within or none is left."""
         plan = trial.plan
         names = [group.name for group in self.workshop.groups(graph)]
-        if plan[graph].method != "fp32" and len(self.trials) + len(names) < self.max_trials:
+        room = len(self.trials) + len(names) < self.max_trials
+        if plan[graph].method != "fp32" and len(names) > 1 and room:
             without = {
                 name: self._try(f"{graph} without {name}", plan | {graph: _with(plan[graph], (name,))}, self.limits)
                 for name in names

@@ -19,7 +19,7 @@ from vlkd_export.quantize.autopilot import Autopilot
 from vlkd_export.quantize.metrics import Scorer, measurable, open_scorer
 from vlkd_export.quantize.recording import record_calibration, record_timing
 from vlkd_export.quantize.report import REPORT_NAME, SVG_NAME, full_report, pareto_picture, summary_of
-from vlkd_export.quantize.settings import PRECISIONS, QuantizeSettings
+from vlkd_export.quantize.settings import METRICS, PRECISIONS, QuantizeSettings
 from vlkd_export.quantize.workshop import FP32, Plan, Timed, Workshop
 from vlkd_hub.bundle import Manifest, read_manifest, write_manifest
 from vlkd_hub.errors import BundleError, DataError
@@ -120,7 +120,7 @@ def _test_scores(
     if scorer is None:
         return None
     say(f"scoring {settings.report_split}")
-    tasks = [task for task in settings.tasks if task in scorer.tasks]
+    tasks = [task for task in dict.fromkeys(METRICS[name] for name in pilot.limits) if task in scorer.tasks]
     before = scorer(pilot.workshop.student({}), tasks)
     after = scorer(pilot.workshop.student(pilot.plan), tasks)
     lost = {name: before[name] - after[name] for name in before}

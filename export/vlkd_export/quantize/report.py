@@ -57,7 +57,9 @@ def full_report(
         "failed": pilot.failed,
         "trials": [_trial(item, pilot) for item in pilot.trials],
     }
-    return report | {"warnings": _warnings(graphs, settings.precision)}
+    others = sorted(path.stem for path in (pilot.workshop.bundle / "onnx").glob("*.onnx") if path.stem not in graphs)
+    lines = [f"{name} is left as it was: captions, answers and vectors do not pass through it." for name in others]
+    return report | {"warnings": _warnings(graphs, settings.precision) + lines}
 
 
 def summary_of(report: dict[str, Any]) -> dict[str, Any]:

@@ -80,11 +80,6 @@ class QuantizeSettings:
         """Where the graphs are tried."""
         return self.providers or tuple(name for name in ("cpu", "openvino") if installed_providers()[name])
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks that ``max_drop`` names."""
-        return tuple(dict.fromkeys(METRICS[name] for name in self.max_drop))
-
 
 def parse_max_drop(text: str) -> dict[str, float]:
     """``"r@10=0.5,cider=1.0"`` to measure -> points.

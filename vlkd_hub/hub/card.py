@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -85,10 +85,11 @@ def _sections(repo: RepoName, facts: CardFacts, found: list[Score]) -> Iterator[
     if facts.bundle is not None and facts.bundle.parity:
         yield "## Parity of the ONNX graphs with torch"
         yield _parity(facts.bundle)
-    speed = _speed(facts)
-    if speed:
+    speed = [_latency(figures) for figures in (facts.bundle.latency if facts.bundle else {}, facts.latency)]
+    tables = [rows for rows in (_sizes(facts), *speed) if rows]
+    if tables:
         yield "## Latency and size"
-        yield _table(("what", "figure"), speed)
+        yield from (_table(("what", "figure"), rows) for rows in tables)
     if facts.picture is not None or (facts.bundle is not None and facts.bundle.quantization):
         yield "## Quantization"
     if facts.picture is not None:
@@ -169,15 +170,16 @@ def _parity(bundle: Manifest) -> str:
     return "\n\n".join(parts)
 
 
-def _speed(facts: CardFacts) -> list[tuple[str, str]]:
-    rows = [(f"size of the {name}", f"{size / 1e6:.1f} MB") for name, size in facts.sizes.items()]
-    latency = dict(facts.latency) or (dict(facts.bundle.latency) if facts.bundle is not None else {})
-    for key in [key for key in latency if key.endswith("_ms") and isinstance(latency[key], int | float)]:
-        rows.append((f"{key.removesuffix('_ms').replace('_', ' ')}, milliseconds", f"{latency[key]:.1f}"))
-    for key in ("batch_size", "threads", "runs", "load_average"):
-        if rows and key in latency:
-            rows.append((key.replace("_", " "), _text(latency[key])))
-    return rows
+def _sizes(facts: CardFacts) -> list[tuple[str, str]]:
+    return [(f"size of the {name}", f"{size / 1e6:.1f} MB") for name, size in facts.sizes.items()]
+
+
+def _latency(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Milliseconds first, then under what conditions; nothing where nothing was measured."""
+    times = {key: value for key, value in figures.items() if key.endswith("_ms") and isinstance(value, int | float)}
+    rows = [(f"{key.removesuffix('_ms').replace('_', ' ')}, milliseconds", f"{times[key]:.1f}") for key in times]
+    known = [key for key in ("batch_size", "cpu", "threads", "runs", "load_average") if figures.get(key) is not None]
+    return [*rows, *((key.replace("_", " "), _text(figures[key])) for key in known if rows)]
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

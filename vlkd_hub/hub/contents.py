@@ -42,6 +42,8 @@ OURS = (
     MANIFEST_NAME,
     "onnx/*",
     "golden/*",
+    "quantization.json",
+    "quantization.svg",
     f"{BUNDLE_FOLDER}/*",
 )
 """Files that an earlier push may have left: what a new one does not bring is deleted. Anything else is the owner's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
@@ -125,7 +125,8 @@ def _collect(source: Path, bundle: Path | None) -> tuple[Contents, CardFacts]:
 
 
 def _facts_of_bundle(facts: CardFacts, contents: Contents, manifest: Manifest) -> CardFacts:
-    pictures = [path for path in contents if path.endswith((".png", ".svg")) and "pareto" in path]
+    named = str(manifest.quantization.get("picture"))
+    pictures = [path for path in contents if PurePosixPath(path).name == named]
     return replace(
         facts,
         bundle=manifest,

@@ -58,7 +58,7 @@ def check_interfaces(sessions: Mapping[str, Any], spec: GenerationSpec | None) -
     """
     for name, (takes, gives) in _interfaces(spec).items():
         session = sessions.get(name)
-        if not hasattr(session, "get_inputs"):
+        if session is None or not hasattr(session, "get_inputs"):
             continue
         found = {item.name for item in session.get_inputs()}
         outputs = len(session.get_outputs())

@@ -9,6 +9,7 @@ from typing import Any
 
 from vlkd_export.torch_reference import TorchReference
 from vlkd_hub.errors import DataError
+from vlkd_hub.hub.contents import without_folders
 
 __all__ = ["lineage_of", "read_evaluation", "write_settings"]
 
@@ -33,9 +34,8 @@ def write_settings(reference: TorchReference, bundle: Path, tasks: dict[str, Any
         model.generation_config.save_pretrained(bundle)
     # transformers leaves out what its tokenizer class decides; without transformers it must be written down.
     for file in bundle.glob("*.json"):
-        file.write_text(
-            json.dumps(_without_code(json.loads(file.read_text("utf-8"))), indent=2, ensure_ascii=False) + "\n"
-        )
+        told = _without_code(json.loads(file.read_text("utf-8")))
+        _write_json(file, without_folders(told, everywhere=False))
     path = bundle / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     tokenizer = processor.tokenizer

@@ -109,10 +109,14 @@ def test_latency_size_and_picture(bundle: Path) -> None:
 
 
 def test_figures_in_the_manifest_are_used(tmp_path: Path) -> None:
-    """Whoever quantizes a bundle notes what it costs."""
-    folder = write_bundle(tmp_path / "b", latency={"image_encoder_ms": 4.25}, quantization={"image_encoder": "int8"})
-    text = str(model_card(REPO, CardFacts(model_type="vlkd", has_student=False, bundle=read_manifest(folder))))
+    """Whoever exports or quantizes a bundle notes what it costs, and on which processor."""
+    latency = {"image_encoder_ms": 4.25, "cpu": "some processor", "threads": 2, "load_average": [0.1]}
+    folder = write_bundle(tmp_path / "b", latency=latency, quantization={"image_encoder": "int8"})
+    facts = CardFacts(model_type="vlkd", has_student=False, bundle=read_manifest(folder), latency=LATENCY)
+    text = str(model_card(REPO, facts))
     assert "| image encoder, milliseconds | 4.2 |" in text
+    assert "| cpu | some processor |" in text
+    assert "| onnx, milliseconds | 30.5 |" in text
     assert '"image_encoder": "int8"' in text
 
 

@@ -114,6 +114,21 @@ def test_the_card_is_filled_from_reports(hub: HubServer, student: Path, tmp_path
         assert words in card
 
 
+def test_the_quantizations_picture_is_on_the_card(hub: HubServer, student: Path, tmp_path: Path) -> None:
+    """The manifest names it; an evaluation noted there is on the card too."""
+    folder = tmp_path / "int8"
+    folder.mkdir()
+    (folder / "quantization.svg").write_text("<svg/>")
+    report = {"data": "scenes", "splits": {"test": {"caption": {"cider": 1.5}}}}
+    write_bundle(folder, precision="int8", quantization={"picture": "quantization.svg"}, evaluation=report)
+    push(student, "me/shapes", bundle=folder)
+    files = hub.store.files("me/shapes")
+    assert files["bundle/quantization.svg"] == b"<svg/>"
+    card = files["README.md"].decode()
+    assert "](bundle/quantization.svg)" in card
+    assert "| scenes, test | CIDEr | 1.500 |" in card
+
+
 def test_a_card_written_by_hand_is_kept(hub: HubServer, student: Path) -> None:
     """Hours of somebody's work must not go with the next upload."""
     push(student, "me/shapes")

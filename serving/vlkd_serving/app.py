@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -51,7 +52,25 @@ def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
     add_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
+    if settings.keys_file is not None:
+        _document_keys(app)
     return app
+
+
+def _document_keys(app: FastAPI) -> None:
+    """Say in the OpenAPI document how a key is sent."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = made()
+        document.setdefault("components", {})["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+        document["security"] = [{"bearer": []}, {"key": []}]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _add_middleware(app: FastAPI, settings: ServerSettings, engine: Engine) -> None:
@@ -63,7 +82,7 @@ def _add_middleware(app: FastAPI, settings: ServerSettings, engine: Engine) -> N
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Priority", "X-Request-Id", "X-Timeout-Ms"],
             expose_headers=["Retry-After", "X-Request-Id"],
         )

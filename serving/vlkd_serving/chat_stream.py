@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from vlkd_serving.chat_task import ChatTask
-from vlkd_serving.engine import Engine, GenerationOptions, Text
+from vlkd_serving.engine import Engine
+from vlkd_serving.questions import GenerationOptions, Text
 
 __all__ = ["TextStream", "chat_events", "start_stream"]
 

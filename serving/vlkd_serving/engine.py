@@ -7,50 +7,31 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 
 from vlkd_serving.admission import Admission
+from vlkd_serving.background import follow_index, show_index, unload_idle_models
 from vlkd_serving.canary import check_model
 from vlkd_serving.context import current
-from vlkd_serving.errors import ServingError, UnavailableError
-from vlkd_serving.index import Hit, LiveIndex
+from vlkd_serving.errors import NotFoundError, ServingError, UnavailableError
+from vlkd_serving.index import Item, LiveIndex, LiveWriter, mix
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.model_pool import ModelPool, ModelSource
 from vlkd_serving.pre import Picture, PrePool
 from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats
+from vlkd_serving.questions import GenerationOptions, SearchAnswer, SearchQuestion, Text
 from vlkd_serving.served_model import ServedModel, gather_all
 from vlkd_serving.settings import ServerSettings
 from vlkd_serving.slots import Slots
 from vlkd_serving.tracing import span
 from vlkd_serving.writing import TokenListener
 
-__all__ = ["Engine", "GenerationOptions", "Text"]
+__all__ = ["Engine"]
 
-GenerationOptions: TypeAlias = tuple[int | None, int | None]
-"""(num_beams, max_new_tokens); None keeps the model's own."""
-SearchAnswer: TypeAlias = tuple[int, list[Hit]]
 WARMUP_DEADLINE_S = 60.0
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text that the model wrote.
-
-    Args:
-        text: for people.
-        score: geometric mean of its tokens' probabilities, 0 to 1.
-        prompt_tokens: tokens that stood before the decoder.
-        completion_tokens: tokens written, the end token included.
-    """
-
-    text: str
-    score: float
-    prompt_tokens: int
-    completion_tokens: int
 
 
 class Engine:
@@ -64,6 +45,7 @@ class Engine:
         settings: limits and sizes.
         index: what ``search`` searches, or None.
         metrics: made here if None.
+        writer: changes ``index``; entered by the caller, who leaves it after :meth:`stop`. None: it is never changed.
     """
 
     def __init__(
@@ -72,9 +54,11 @@ class Engine:
         settings: ServerSettings,
         index: LiveIndex | None = None,
         metrics: Metrics | None = None,
+        writer: LiveWriter | None = None,
     ) -> None:
         self.settings = settings
         self.index = index
+        self.writer = writer
         self.metrics = metrics or Metrics()
         self.state: Literal["loading", "ready", "draining"] = "loading"
         self.admission = Admission(settings.max_inflight, self.metrics)
@@ -90,10 +74,12 @@ class Engine:
             await check_model(model, asyncio.get_running_loop().time() + WARMUP_DEADLINE_S, everything=True)
         loop = asyncio.get_running_loop()
         if self.index is not None:
-            self._show_index()
-            self._background.append(loop.create_task(self._follow_index(), name="index-poller"))
+            show_index(self.index, self.metrics)
+            follow = follow_index(self.index, self.metrics, self.settings.index_poll_s)
+            self._background.append(loop.create_task(follow, name="index-poller"))
         if self.settings.idle_unload_s:
-            self._background.append(loop.create_task(self._follow_idle(), name="idle-unloader"))
+            unload = unload_idle_models(self.models, self.settings.idle_unload_s)
+            self._background.append(loop.create_task(unload, name="idle-unloader"))
         self.state = "ready"
 
     def begin_drain(self) -> None:
@@ -161,19 +147,51 @@ class Engine:
         similarities: Floats = np.stack([text.embedding for text in texts]) @ encoded.embedding
         return similarities
 
-    async def search_text(self, text: str, k: int) -> SearchAnswer:
-        """The ``k`` pictures that fit a text best, and the generation of the index that answered."""
+    async def search(self, question: SearchQuestion) -> SearchAnswer:
+        """The items of the index that fit a text, a picture, or both; and the generation that answered."""
         self.require_index()
-        async with self._work(1, None, "search") as (served, deadline):
-            (encoded,) = await served.encode_texts([text], deadline)
-            return await self._search(encoded.embedding, k, deadline)
+        texts, pictures = question.texts, question.pictures
+        async with self._work(len(texts) + len(pictures), None, "search") as (served, deadline):
+            of_texts, of_pictures = await gather_all(
+                served.encode_texts(texts, deadline),
+                gather_all(*(served.encode_picture(each, "image", deadline) for each in pictures)),
+            )
+            parts = [each.embedding for each in (*of_texts, *of_pictures)]
+            query = parts[0] if len(parts) == 1 else mix(parts, question.weights)
+            reader = self.require_index().current
+            hits = await self._pre.run(
+                lambda: reader.search(query, question.k, offset=question.offset, where=question.where), deadline
+            )
+        return reader.manifest.generation, hits
 
-    async def search_picture(self, picture: Picture, k: int) -> SearchAnswer:
-        """The ``k`` pictures most like a picture, and the generation of the index that answered."""
-        self.require_index()
-        async with self._work(1, None, "search") as (served, deadline):
-            encoded = await served.encode_picture(picture, "image", deadline)
-            return await self._search(encoded.embedding, k, deadline)
+    async def put_item(self, item: Item, picture: Picture | None, text: str | None) -> int:
+        """Add an item to the index, or replace it, by a picture or a text; returns the number of the change.
+
+        Raises:
+            UnavailableError: the server may not change its index.
+        """
+        writer = self.require_writer()
+        async with self._work(1, None, "index") as (served, deadline):
+            if picture is not None:
+                vector = (await served.encode_picture(picture, "image", deadline)).embedding
+            else:
+                (encoded,) = await served.encode_texts([text or ""], deadline)
+                vector = encoded.embedding
+            return await self._pre.run(lambda: writer.put([item], vector[None]), deadline)
+
+    async def remove_item(self, item_id: str) -> int:
+        """Remove an item from the index; returns the number of the change.
+
+        Raises:
+            NotFoundError: the index has no such item.
+            UnavailableError: the server may not change its index.
+        """
+        writer = self.require_writer()
+        self.require_ready()
+        with self.admission.admit(1):
+            if await self._pre.run(lambda: self.require_index().current.get(item_id), self._deadline()) is None:
+                raise NotFoundError("The index has no item with this id.", "id")
+            return await self._pre.run(lambda: writer.remove([item_id]), self._deadline())
 
     async def picture_path(self, item_id: str) -> Path | None:
         """Where the picture of an indexed item lies, or None."""
@@ -214,6 +232,16 @@ class Engine:
             raise UnavailableError("This server has no index: start it with `vlkd serve --index DIR` to search.")
         return self.index
 
+    def require_writer(self) -> LiveWriter:
+        """The writer of the index.
+
+        Raises:
+            UnavailableError: the server was started without it.
+        """
+        if self.writer is None:
+            raise UnavailableError("This server does not change its index: start it with `vlkd serve --writable`.")
+        return self.writer
+
     def require_ready(self) -> None:
         """Raises :class:`UnavailableError` unless new work is taken."""
         if self.state != "ready":
@@ -233,24 +261,3 @@ class Engine:
         own = current().timeout_s
         limit = self.settings.deadline_s if own is None else min(own, self.settings.deadline_s)
         return asyncio.get_running_loop().time() + limit
-
-    async def _search(self, query: Floats, k: int, deadline: float) -> SearchAnswer:
-        reader = self.require_index().current
-        return reader.manifest.generation, await self._pre.run(lambda: reader.search(query, k), deadline)
-
-    async def _follow_index(self) -> None:
-        index = self.require_index()
-        while True:
-            await asyncio.sleep(self.settings.index_poll_s)
-            await asyncio.to_thread(index.refresh)
-            self._show_index()
-
-    async def _follow_idle(self) -> None:
-        while True:
-            await asyncio.sleep(min(1.0, self.settings.idle_unload_s / 4))
-            await self.models.unload_idle()
-
-    def _show_index(self) -> None:
-        index = self.require_index()
-        self.metrics.index_generation.set(index.current.manifest.generation)
-        self.metrics.index_degraded.set(1 if index.degraded else 0)

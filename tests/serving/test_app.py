@@ -57,6 +57,23 @@ def test_search_by_text_and_by_picture(client: Any, picture_bytes: Callable[...,
         assert body["results"][0]["score"] >= body["results"][1]["score"]
 
 
+def test_pages_filters_and_mixed_queries(client: Any, picture_bytes: Callable[..., bytes]) -> None:
+    """The index's own abilities, over HTTP."""
+
+    def ids(**body: Any) -> list[str]:
+        answer = client.post("/v1/search", json=body)
+        assert answer.status_code == 200, answer.text
+        return [result["id"] for result in answer.json()["results"]]
+
+    all_ids = ids(text="red", k=3)
+    assert ids(text="red", k=1, offset=1) == all_ids[1:2] and ids(text="red", k=5, offset=2) == all_ids[2:]
+    assert ids(text="blue", where="class = 'field'") == ["red.png"]
+    green = b64(picture_bytes("green"))
+    assert ids(text="red", image=green, k=1, weights=[0.1, 1.0]) == ["green.jpg"]
+    assert ids(text="red", image=green, k=1, weights=[1.0, 0.1]) == ["red.png"]
+    assert set(ids(text="red", image=green, k=2)) == {"red.png", "green.jpg"}
+
+
 def test_a_result_carries_metadata_and_its_picture(client: Any, pictures: Any) -> None:
     """The address in the result gives the very file."""
     best = client.post("/v1/search", json={"text": "red", "k": 1}).json()["results"][0]
@@ -122,7 +139,12 @@ BAD_JSON = [
     (SEARCH, b"[]", 422, "body"),
     (SEARCH, b"null", 422, "body"),
     (SEARCH, b"{}", 422, "text"),
-    (SEARCH, b'{"text": "a", "image": "aGVsbG8="}', 422, "text"),
+    (SEARCH, b'{"text": "a", "image": "aGVsbG8="}', 422, "image"),
+    (SEARCH, b'{"text": "a", "weights": [1, 2]}', 422, "weights"),
+    (SEARCH, b'{"text": "a", "offset": -1}', 422, "offset"),
+    (SEARCH, b'{"text": "a", "offset": 95}', 422, "offset"),
+    (SEARCH, b'{"text": "a", "where": "class = "}', 422, "where"),
+    (SEARCH, b'{"text": "a", "where": "1; DROP TABLE items"}', 422, "where"),
     (SEARCH, b'{"text": 5}', 422, "text"),
     (SEARCH, b'{"text": ""}', 400, "text"),
     (SEARCH, b'{"text": " \\n"}', 400, "text"),
@@ -166,9 +188,12 @@ BAD_JSON = [
 @pytest.mark.parametrize(("path", "body", "status", "param"), BAD_JSON)
 def test_bad_json(client: Any, path: str, body: bytes, status: int, param: str | None) -> None:
     """Status, shape and field; quickly; and the next good request is fine."""
-    begin = time.perf_counter()
-    check_error(client.post(path, content=body, headers={"content-type": "application/json"}), status, param)
-    assert time.perf_counter() - begin < 1.0
+    times = []
+    while not times or (times[-1] >= 1.0 and len(times) < 3):  # a busy machine may be slow once, not always
+        begin = time.perf_counter()
+        check_error(client.post(path, content=body, headers={"content-type": "application/json"}), status, param)
+        times.append(time.perf_counter() - begin)
+    assert min(times) < 1.0
     assert client.post(SEARCH, json={"text": "red"}).status_code == 200
 
 

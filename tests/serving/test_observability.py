@@ -114,7 +114,12 @@ def test_a_client_that_goes_away_ends_its_work(live_server: Callable[..., str], 
     address = httpx.URL(live_server(fake.FakeStudent(step_s=1.0), max_inflight=1))
     body = json.dumps({"image": PIXEL}).encode()
     with socket.create_connection((address.host, address.port)) as raw:
-        lines = ["POST /v1/caption HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+        lines = [
+            "POST /v1/caption HTTP/1.1",
+            "Host: x",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+        ]
         raw.sendall("\r\n".join([*lines, "", ""]).encode() + body)
         time.sleep(0.3)
     with httpx.Client(base_url=address, timeout=10) as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -27,16 +28,24 @@ def serve(
     fetch: Annotated[
         list[str] | None, typer.Option("--fetch", help="Host from which pictures may be fetched; repeatable.")
     ] = None,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Let keys of the scope `write` change the index; needs --keys.")
+    ] = False,
     idle_unload: Annotated[
         float, typer.Option("--idle-unload", min=0, help="Unload a model after so many idle seconds; 0: never.")
     ] = 0.0,
     max_inflight: Annotated[int, typer.Option("--max-inflight", min=1, help="Most items admitted at once.")] = 64,
+    picture_cache_mb: Annotated[
+        int, typer.Option("--picture-cache-mb", min=0, help="Memory for encodings of the pictures seen last.")
+    ] = 64,
     log_json: Annotated[bool, typer.Option("--log-json", help="One JSON object a line.")] = False,
     tracing: Annotated[bool, typer.Option("--tracing", help="Send OpenTelemetry spans to the OTLP address.")] = False,
 ) -> None:
     """Answer searches, captions, questions and embeddings over HTTP, without torch."""
+    from vlkd_hub.errors import InvalidInputError
     from vlkd_serving.engine import Engine
-    from vlkd_serving.index import LiveIndex
+    from vlkd_serving.index import LiveIndex, LiveWriter
+    from vlkd_serving.index.live_writer import CompactionPolicy
     from vlkd_serving.loading import model_source, named_bundles
     from vlkd_serving.server import run_server
     from vlkd_serving.settings import ServerSettings
@@ -51,6 +60,7 @@ def serve(
         fetch_hosts=tuple(fetch or ()),
         idle_unload_s=idle_unload,
         max_inflight=max_inflight,
+        picture_cache_bytes=picture_cache_mb << 20,
         log_format="json" if log_json else "text",
     )
     sources = [
@@ -60,9 +70,12 @@ def serve(
     live = LiveIndex(index, str(sources[0].fingerprint)) if index is not None else None
     if live is not None and live.degraded:
         typer.secho(f"warning: {live.degraded}", fg=typer.colors.YELLOW, err=True)
-    provider = enable_tracing() if tracing else None
-    try:
-        run_server(settings, Engine(sources, settings, live))
-    finally:
-        if provider is not None:
-            provider.shutdown()
+    if writable and (live is None or keys is None):
+        raise InvalidInputError("--writable needs --index and --keys: nobody may change an index without a key.")
+    with ExitStack() as stack:
+        if tracing:
+            stack.callback(enable_tracing().shutdown)
+        writer = None
+        if writable and live is not None:
+            writer = stack.enter_context(LiveWriter(live, CompactionPolicy()))
+        run_server(settings, Engine(sources, settings, live, writer=writer))

@@ -11,6 +11,7 @@ from vlkd_serving.routes import (
     health,
     huggingface,
     immich,
+    index_items,
     kserve,
     models,
     pictures,
@@ -26,6 +27,7 @@ ROUTERS = tuple(
     for module in (
         search,
         pictures,
+        index_items,
         caption,
         vqa,
         classify,

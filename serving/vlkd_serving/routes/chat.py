@@ -10,8 +10,8 @@ from fastapi.responses import StreamingResponse
 
 from vlkd_serving.chat_stream import chat_events, start_stream
 from vlkd_serving.chat_task import chat_task
-from vlkd_serving.engine import GenerationOptions, Text
 from vlkd_serving.payload import body_schema, read_payload
+from vlkd_serving.questions import GenerationOptions, Text
 from vlkd_serving.responses import json_response
 from vlkd_serving.routes.common import ERRORS, generation_options, get_engine
 from vlkd_serving.schemas.openai import ChatRequest, ChatResponse

@@ -7,10 +7,11 @@ from typing import Any
 
 from fastapi import Request
 
-from vlkd_serving.engine import Engine, GenerationOptions
+from vlkd_serving.engine import Engine
 from vlkd_serving.errors import BadRequestError, TooLargeError, UnprocessableError
 from vlkd_serving.pre import Picture
 from vlkd_serving.protocol import EncodedPicture, EncodedText
+from vlkd_serving.questions import GenerationOptions
 from vlkd_serving.schemas.errors import ErrorResponse
 from vlkd_serving.served_model import gather_all
 from vlkd_serving.settings import ServerSettings

@@ -11,11 +11,13 @@ from vlkd_serving.schemas.base import MODEL, PICTURE, PIXEL, Answer, Request
 __all__ = [
     "CaptionRequest",
     "CaptionResponse",
+    "ChangeResponse",
     "ClassifyRequest",
     "ClassifyResponse",
     "EntailRequest",
     "HealthResponse",
     "Label",
+    "PutItemRequest",
     "SearchRequest",
     "SearchResponse",
     "SearchResult",
@@ -25,11 +27,33 @@ __all__ = [
 
 
 class SearchRequest(Request):
-    """A text or a picture to look for."""
+    """A text or a picture to look for, or both mixed."""
 
     text: str | None = Field(None, description="What to look for.", examples=["a red circle"])
     image: str | None = Field(None, description=f"A picture to look for others like it: {PICTURE}")
     k: int = Field(10, description="How many results.", ge=1, examples=[5])
+    offset: int = Field(0, description="Results to leave out, for the next page.", ge=0)
+    where: str | None = Field(
+        None, description="A filter on the metadata, for example class = 'beach'.", max_length=2000
+    )
+    weights: list[float] | None = Field(
+        None, description="Of the text and the picture, where both are given.", min_length=2, max_length=2
+    )
+
+
+class PutItemRequest(Request):
+    """A picture or a text to find this item by, and what is kept with it."""
+
+    image: str | None = Field(None, description=PICTURE, examples=[PIXEL])
+    text: str | None = Field(None, description="Embedded instead of a picture.")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Anything JSON can hold; filters see it.")
+
+
+class ChangeResponse(Answer):
+    """The change is on disk and will be found by every later search."""
+
+    id: str
+    sequence: int = Field(description="Number of the change.")
 
 
 class _Generation(Request):

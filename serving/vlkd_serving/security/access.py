@@ -60,7 +60,7 @@ class AccessMiddleware:
             reason.labels(reason="rate_limited").inc()
             raise
         scope.setdefault("state", {})["key"] = key.name if key is not None else None
-        if scope["method"] == "POST":
+        if scope["method"] in ("POST", "PUT"):
             self._engine.require_ready()
             self._engine.admission.require_room()
 

@@ -1,0 +1,34 @@
+"""Requests that no person would send, made from the OpenAPI document: never a 5xx, never a restart."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+CASES = 200
+SEED = 20
+
+
+def test_no_request_is_a_server_error(start_server: Callable[..., Any], index_dir: Path, nightly: bool) -> None:
+    """200 cases an endpoint (10,000 nightly), valid and invalid, from a fixed seed."""
+    cases = int(os.environ.get("VLKD_FUZZ_CASES", 10_000 if nightly else CASES))
+    server = start_server(index=str(index_dir), max_queue=4096)
+    program = Path(sys.executable).with_name("schemathesis")
+    command = [program, "run", f"{server.url}/openapi.json", "--checks", "not_a_server_error", "--mode", "all"]
+    command += ["--max-examples", cases, "--seed", SEED, "--phases", "examples,coverage,fuzzing", "--workers", 2]
+    command += ["--suppress-health-check", "all", "--no-color", "--generation-database", "none"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=8 * 3600)
+    print(done.stdout[-3000:])
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert server.process.poll() is None
+    with urllib.request.urlopen(f"{server.url}/readyz", timeout=10) as answer:
+        assert answer.status == 200

@@ -1,0 +1,94 @@
+"""Changing the index over HTTP: only where it was allowed, only with the scope, and found by the next search."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from vlkd_serving.app import create_app
+from vlkd_serving.engine import Engine
+from vlkd_serving.index import LiveIndex, LiveWriter
+from vlkd_serving.model_pool import ModelSource
+from vlkd_serving.security.keys import add_key
+from vlkd_serving.settings import ServerSettings
+
+
+@pytest.fixture
+def writable(
+    index_dir: Path, fake: ModuleType, tmp_path: Path
+) -> Iterator[tuple[TestClient, dict[str, dict[str, str]]]]:
+    """A server that may change its index, and headers of a reader and a writer."""
+    keys = tmp_path / "keys"
+    headers = {
+        "read": {"X-API-Key": add_key(keys, "reader", ["read"])},
+        "write": {"X-API-Key": add_key(keys, "writer", ["read", "write"])},
+    }
+    settings = ServerSettings(keys_file=str(keys))
+    live = LiveIndex(index_dir, fake.FINGERPRINT)
+    with LiveWriter(live) as writer:
+        engine = Engine([ModelSource("fake", fake.FakeStudent)], settings, live, writer=writer)
+        with TestClient(create_app(settings, engine), raise_server_exceptions=False) as client:
+            yield client, headers
+
+
+def test_an_item_comes_and_goes(
+    writable: tuple[TestClient, dict[str, dict[str, str]]], picture_bytes: Callable[..., bytes], index_dir: Path
+) -> None:
+    """Put, found at once, replaced, removed; and another reader of the folder sees the same."""
+    client, headers = writable
+
+    def best(text: str) -> Any:
+        body = {"text": text, "k": 1}
+        return client.post("/v1/search", json=body, headers=headers["read"]).json()["results"][0]
+
+    picture = base64.b64encode(picture_bytes((0, 255, 255))).decode()
+    body = {"image": picture, "metadata": {"shelf": 4}}
+    put = client.put("/v1/index/items/new/cyan one", json=body, headers=headers["write"])
+    assert put.status_code == 200 and put.json() == {"id": "new/cyan one", "sequence": put.json()["sequence"]}
+    assert (best("green blue")["id"], best("green blue")["metadata"]) == ("new/cyan one", {"shelf": 4})
+    again = client.put("/v1/index/items/new/cyan one", json={"text": "red blue"}, headers=headers["write"])
+    assert again.json()["sequence"] == put.json()["sequence"] + 1 and best("red blue")["id"] == "new/cyan one"
+    assert len(LiveIndex(index_dir, None).current) == 4
+    gone = client.delete("/v1/index/items/new/cyan one", headers=headers["write"])
+    assert gone.status_code == 200 and best("red blue")["id"] != "new/cyan one"
+    assert client.delete("/v1/index/items/new/cyan one", headers=headers["write"]).status_code == 404
+
+
+def test_who_may_not(writable: tuple[TestClient, dict[str, dict[str, str]]], make_client: Callable[..., Any]) -> None:
+    """No key, a key that only reads, and a server that was not started for it."""
+    client, headers = writable
+    for method, status in (({}, 401), (headers["read"], 403)):
+        assert client.put("/v1/index/items/x", json={"text": "red"}, headers=method).status_code == status
+        assert client.delete("/v1/index/items/red.png", headers=method).status_code == status
+    plain = make_client()
+    assert plain.put("/v1/index/items/x", json={"text": "red"}).status_code == 503
+    assert plain.delete("/v1/index/items/red.png").status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("item_id", "body", "status"),
+    [
+        ("x", {}, 422),
+        ("x", {"text": "red", "image": "AAAA"}, 422),
+        ("x", {"text": ""}, 400),
+        ("x", {"image": "@"}, 422),
+        ("x", {"text": "red", "metadata": []}, 422),
+        ("x", {"text": "red", "path": "/etc/passwd"}, 422),
+        ("a" * 5000, {"text": "red"}, 422),
+        ("%00", {"text": "red"}, 422),
+    ],
+)
+def test_bad_items(
+    writable: tuple[TestClient, dict[str, dict[str, str]]], item_id: str, body: dict[str, Any], status: int
+) -> None:
+    """Nothing is changed, and no path can be put in."""
+    client, headers = writable
+    answer = client.put(f"/v1/index/items/{item_id}", json=body, headers=headers["write"])
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()["error"]) == {"code", "message", "param", "request_id"}

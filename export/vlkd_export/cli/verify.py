@@ -37,6 +37,13 @@ def verify(
 
     bundle = bundle_folder(bundle)
     student = OnnxStudent.from_pretrained(bundle, verify=True)
+    own = student.manifest.parity.get("gate") == "task metric"
+    if own and model is not None:
+        raise BundleError(
+            f"{bundle} is {student.manifest.precision}: it was decided on by scores, and its texts may differ from "
+            "torch's. Leave --model out, and measure it with vlkd evaluate."
+        )
+    whose = "its own at its export" if own else "torch's"
     certificate = read_certificate(bundle)
     check_opsets(bundle, student.manifest.opset, certificate)
     data = None
@@ -47,9 +54,9 @@ def verify(
     again = check_certificate(student, certificate, data)
     report: dict[str, Any] = {"bundle": str(bundle), "files": len(student.manifest.files), "certificate": again}
     typer.echo(f"{report['files']} files as exported, graphs in opset {student.manifest.opset}")
-    typer.echo(f"{again['pictures']} pictures embedded within {again['max_abs']:.1e} of torch's vectors")
-    typer.echo(f"{again['texts']} captions and answers equal to torch's, token by token")
-    typer.echo(f"{again['tensors']} tensors inside the graphs as torch's")
+    typer.echo(f"{again['pictures']} pictures embedded within {again['max_abs']:.1e} of {whose}")
+    typer.echo(f"{again['texts']} captions and answers equal to {whose}, token by token")
+    typer.echo(f"{again['tensors']} tensors inside the graphs as {whose}")
     if model is not None:
         from vlkd_export.onnx.export import load_reference
         from vlkd_export.parity import check_tensors

@@ -92,7 +92,10 @@ def test_its_certificate_is_its_own(int8: tuple[Path, dict[str, Any]], capsys: p
         main(["verify", str(int8[0])])
     said = capsys.readouterr()
     assert ended.value.code == 0, said.err
-    assert "captions and answers" in said.out
+    assert "captions and answers equal to its own at its export" in said.out and "torch" not in said.out
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(int8[0]), "--model", str(int8[0])])
+    assert ended.value.code == 2 and "decided on by scores" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_allowed_puts_all_back(

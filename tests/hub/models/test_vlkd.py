@@ -138,6 +138,15 @@ def test_scores(model) -> None:
     expected = output.image_embeds @ output.text_embeds.t() / 0.07
     torch.testing.assert_close(output.logits_per_image, expected, rtol=1e-3, atol=1e-3)
     assert torch.equal(output.logits_per_text, output.logits_per_image.t())
+    # Exporters and pipelines read the items, and a field that is set after the making is not among them.
+    assert set(output) == {
+        "last_hidden_state",
+        "pooler_output",
+        "logits_per_image",
+        "logits_per_text",
+        "image_embeds",
+        "text_embeds",
+    }
     assert model.vlkd(pixel_values=PIXELS).text_embeds is None
     assert model.vlkd(input_ids=IDS, attention_mask=MASK).image_embeds is None
     with pytest.raises(ValueError, match="needs pixel_values, input_ids, or both"):

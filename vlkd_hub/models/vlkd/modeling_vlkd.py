@@ -129,17 +129,18 @@ class VlkdModel(VlkdPreTrainedModel):
         """
         if input_ids is None and pixel_values is None:
             raise ValueError("VlkdModel needs pixel_values, input_ids, or both; got neither.")
-        output = VlkdOutput()
+        found: dict[str, torch.Tensor] = {}
         if pixel_values is not None:
             tokens = self.image_tokens(pixel_values)
-            output.last_hidden_state, output.pooler_output, output.image_embeds = tokens, tokens[:, 0], tokens[:, 0]
+            found |= {"last_hidden_state": tokens, "pooler_output": tokens[:, 0], "image_embeds": tokens[:, 0]}
         if input_ids is not None:
             extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-            output.text_embeds, _ = self.project_text(input_ids, attention_mask, **extra)
+            found["text_embeds"], _ = self.project_text(input_ids, attention_mask, **extra)
         if pixel_values is not None and input_ids is not None:
-            output.logits_per_image = self.logit_scale.exp() * output.image_embeds @ output.text_embeds.t()
-            output.logits_per_text = output.logits_per_image.t()
-        return output
+            found["logits_per_image"] = self.logit_scale.exp() * found["image_embeds"] @ found["text_embeds"].t()
+            found["logits_per_text"] = found["logits_per_image"].t()
+        # Given at once: a field that is set later is an attribute, and not one of the output's items.
+        return VlkdOutput(**found)
 
 
 class VlkdForConditionalGeneration(VlkdPreTrainedModel, GenerationMixin):

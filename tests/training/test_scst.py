@@ -66,7 +66,7 @@ def test_samples_are_scored_against_the_greedy_caption(
 ) -> None:
     """Two samples a picture share one baseline, each scored against its own picture's references."""
     found = method.prepare(student, batch)
-    (greedy, rows), (sampled, many) = method.reward.asked
+    (sampled, many), (greedy, rows) = method.reward.asked
     assert (rows, many) == ([2, 0, 1], [2, 2, 0, 0, 1, 1])
     assert (len(greedy), len(sampled)) == (PICTURES, 2 * PICTURES)
     baseline, score = Reward()(greedy, rows), Reward()(sampled, many)
@@ -75,6 +75,38 @@ def test_samples_are_scored_against_the_greedy_caption(
     assert student.training, "sampling must not leave the student in eval mode"
     texts = method._texts(found["labels"].clamp(min=0))
     assert texts == sampled, "the targets must be the very captions that were scored"
+
+
+def test_samples_are_scored_against_each_other(
+    student: VlkdForConditionalGeneration, tiny_student: Path, batch: dict[str, Any]
+) -> None:
+    """Each sample against the mean of the picture's others: what one picture wins another does not pay for."""
+    method = SCSTMethod(Reward(), load_processor(tiny_student), samples=3, max_new_tokens=5, baseline="samples")
+    found = method.prepare(student, batch)
+    assert len(method.reward.asked) == 1, "no greedy caption is needed"
+    score = Reward()(*method.reward.asked[0]).reshape(PICTURES, 3)
+    for picture, row in enumerate(found["advantage"].numpy().reshape(PICTURES, 3)):
+        others = [np.delete(score[picture], at).mean() for at in range(3)]
+        np.testing.assert_allclose(row, score[picture] - others, atol=1e-6)
+
+
+@pytest.mark.parametrize(("baseline", "samples"), [("sample", 4), ("samples", 1)])
+def test_a_baseline_that_cannot_be(tiny_student: Path, baseline: str, samples: int) -> None:
+    with pytest.raises(RecipeError, match=f"got '{baseline}' and {samples}"):
+        SCSTMethod(Reward(), load_processor(tiny_student), samples=samples, baseline=baseline)
+
+
+def test_samples_can_be_each_others_baseline(
+    student: VlkdForConditionalGeneration, tiny_student: Path, batch: dict[str, Any]
+) -> None:
+    """Each sample against the mean of its siblings: no greedy caption is written, and a picture's advantages cancel."""
+    method = SCSTMethod(Reward(), load_processor(tiny_student), samples=3, max_new_tokens=5, baseline="samples")
+    found = method.prepare(student, batch)
+    ((sampled, rows),) = method.reward.asked
+    score = Reward()(sampled, rows).reshape(PICTURES, 3)
+    advantage = found["advantage"].numpy().reshape(PICTURES, 3)
+    np.testing.assert_allclose(advantage.sum(axis=1), 0.0, atol=1e-6)
+    np.testing.assert_allclose(advantage[:, 0], score[:, 0] - score[:, 1:].mean(axis=1), atol=1e-6)
 
 
 def test_the_gradient_raises_what_scored_better(
@@ -123,7 +155,7 @@ def test_the_reward_rises_on_a_toy(
         optimizer.zero_grad()
         method(student(**method.wanted(found), **method.student_options), found)["scst"].backward()
         optimizer.step()
-    scores = [np.mean(Reward()(*asked)) for asked in method.reward.asked[1::2]]
+    scores = [np.mean(Reward()(*asked)) for asked in method.reward.asked[0::2]]
     assert np.mean(scores[-5:]) > np.mean(scores[:5]) + 0.3
 
 
@@ -137,8 +169,16 @@ def test_labels_end_with_the_first_end_token() -> None:
     assert sequence_labels(padded_with_end, 3, 3).tolist() == [[7, 3, -100, -100]]
 
 
-@pytest.mark.parametrize("options", [{"temperature": 0.0}, {"samples": 0}])
-def test_bad_options(tiny_student: Path, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": 0.0}, "scst needs temperature > 0 and samples >= 1"),
+        ({"samples": 0}, "scst needs temperature > 0 and samples >= 1"),
+        ({"baseline": "samples"}, "'samples' with two samples or more; got 'samples' and 1"),
+        ({"baseline": "mean"}, "'greedy', or 'samples' with two samples or more; got 'mean'"),
+    ],
+)
+def test_bad_options(tiny_student: Path, options: dict[str, Any], words: str) -> None:
     phase = Phase(method="scst", method_options=options)
-    with pytest.raises(RecipeError, match="scst needs temperature > 0 and samples >= 1"):
+    with pytest.raises(RecipeError, match=words):
         make_method(phase, reward=Reward(), processor=load_processor(tiny_student))

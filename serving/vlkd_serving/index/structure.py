@@ -166,7 +166,7 @@ def _new_index(spec: Spec, dim: int) -> Any:
     if spec.kind == "hnsw":
         index.hnsw.efConstruction = _HNSW_BUILD_EFFORT
     if spec.kind in ("ivf", "ivfpq"):
-        inner = faiss.extract_index_ivf(index)
+        inner = faiss.downcast_index(faiss.extract_index_ivf(index))
         inner.cp.min_points_per_centroid = 1  # the planner chose the number of lists by the number of rows
         inner.cp.seed = 1234
         if spec.kind == "ivfpq":

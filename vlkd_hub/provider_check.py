@@ -40,12 +40,12 @@ def check_providers() -> list[dict[str, Any]]:
 
 
 def _check(name: str, graph: Path) -> dict[str, Any]:
-    found = {"provider": name, "version": _version(PROVIDERS[name].module), "works": True, "runs_on": [], "error": None}
+    found: dict[str, Any] = {"provider": name, "version": _version(PROVIDERS[name].module)}
     try:
-        found["runs_on"] = list(open_graph(graph, provider=name, threads=1).get_providers())
+        places = list(open_graph(graph, provider=name, threads=1).get_providers())
     except VlkdError as error:
-        found |= {"works": False, "error": str(error)}
-    return found
+        return found | {"works": False, "runs_on": [], "error": str(error)}
+    return found | {"works": True, "runs_on": places, "error": None}
 
 
 def _version(module: str) -> str | None:

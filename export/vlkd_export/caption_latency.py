@@ -24,7 +24,7 @@ from PIL import Image
 
 from vlkd_hub.errors import InvalidInputError, ParityError
 
-__all__ = ["busy_share", "http_captioner", "measure", "running_server", "summary"]
+__all__ = ["busy_share", "http_captioner", "measure", "running_server", "spread", "summary"]
 
 Captioner = Callable[[Image.Image], str]
 
@@ -78,7 +78,7 @@ def summary(times: dict[str, list[float]], threads: int) -> dict[str, Any]:
     for name in ("onnx", "http"):
         report.setdefault(f"{name}_ms", None)
         report[f"ratio_{name}"] = round(medians["torch"] / medians[name], 2) if name in medians else None
-    report["spread_ms"] = {name: _spread(values) for name, values in times.items()}
+    report["spread_ms"] = {name: spread(values) for name, values in times.items()}
     report |= {"runs": len(times["torch"]), "batch_size": 1, "threads": threads}
     report["load_average"] = [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else []
     return report
@@ -106,7 +106,8 @@ def _processor_ticks(stat: Path) -> tuple[int, int]:
     return sum(ticks), ticks[3] + ticks[4]
 
 
-def _spread(values: list[float]) -> list[float]:
+def spread(values: list[float]) -> list[float]:
+    """The 10th and the 90th percentile."""
     ranked = sorted(values)
     return [round(ranked[round(share * (len(ranked) - 1))], 3) for share in (0.1, 0.9)]
 

@@ -113,7 +113,8 @@ def check_opsets(directory: Path, noted: int, certificate: Mapping[str, Any]) ->
     found = graph_opsets(directory)
     for graph, version in found.items():
         expected = certificate["opsets"].get(graph)
-        if not version == expected == noted:
+        # Quantization may lift single graphs to a later opset than the manifest's, never all of them.
+        if version != expected or noted not in certificate["opsets"].values():
             raise ParityError(
                 f"The graph {graph} is written in opset {version}; the certificate says {expected} and the manifest "
                 f"{noted}. Do not use this bundle; export the student again."

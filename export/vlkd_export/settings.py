@@ -19,7 +19,7 @@ TASKS = {
     "feature-extraction": "search vectors only",
 }
 EMBEDDING_TASKS = ("zero-shot-image-classification", "feature-extraction")
-LEVELS: dict[str, tuple[str, ...]] = {"O0": (), "O1": ("slim",), "O2": ("slim", "fuse")}
+LEVELS: dict[str, tuple[str, ...]] = {"O0": (), "O1": ("slim", "gelu"), "O2": ("slim", "gelu", "fuse")}
 """Steps of clean-up at each level. ``fuse`` brings operators that only onnxruntime has."""
 DTYPES = {"fp32": 1e-4, "fp16": 2e-2}
 """Kinds of number in the graphs, and how far a tensor may be from torch's float32 where nothing else is asked for."""
@@ -44,6 +44,8 @@ class ExportSettings:
     """Write one more graph: pictures and texts in, vectors and scores with temperature out."""
     preprocessing_in_graph: bool = False
     """Write one more graph: uint8 pictures of any size in, vectors out."""
+    greedy_decoder: bool = False
+    """Write one more graph: the decoder for greedy search, faster at small batches, the size of another decoder."""
     dynamic_axes: bool = True
     """False fixes the encoders' inputs: one picture, one text of ``sequence_length`` tokens."""
     sequence_length: int = 64

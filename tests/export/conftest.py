@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 
 @pytest.fixture
 def traced_before(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Exports of the tiny student take the graphs of its bundle instead of tracing them again: seconds saved each."""
+    """Exports of the tiny student take the graphs of its bundle instead of tracing them again: seconds saved each.
+
+    Graphs that this bundle does not have are traced.
+    """
     from vlkd_export.onnx import export
     from vlkd_export.onnx.graph import GraphSpec
 
+    trace = export.export_graph
+
     def copy(spec: GraphSpec, directory: Path, opset: int) -> Path:
-        return Path(shutil.copy(tiny_bundle / "onnx" / f"{spec.name}.onnx", directory))
+        former = tiny_bundle / "onnx" / f"{spec.name}.onnx"
+        return Path(shutil.copy(former, directory)) if former.exists() else trace(spec, directory, opset)
 
     monkeypatch.setattr(export, "export_graph", copy)
     return tiny_bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a saved dual encoder with random weights and the tiny student's tokenizer and pictures."""
+    import torch
+
+    from vlkd_hub.models import DualEncoderConfig, DualEncoderModel, DualEncoderProcessor, VlkdProcessor
+
+    student: dict[str, Any] = json.loads((tiny_student / "config.json").read_text())
+    torch.manual_seed(1)
+    config = DualEncoderConfig(
+        vision_config=student["vision_config"], text_config=student["text_encoder"], projection_dim=8
+    )
+    processor = VlkdProcessor.from_pretrained(tiny_student)
+    folder = tmp_path_factory.mktemp("tiny") / "teacher"
+    DualEncoderModel(config).eval().save_pretrained(folder)
+    DualEncoderProcessor(processor.image_processor, processor.tokenizer).save_pretrained(folder)
+    return folder

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vlkd_hub.bundle import GenerationSpec
 from vlkd_hub.errors import InvalidInputError
 
-__all__ = ["CachedDecoder", "StepDecoder", "cache_names"]
+__all__ = ["CachedDecoder", "GreedyDecoder", "StepDecoder", "cache_names"]
 
 
 class StepDecoder(Protocol):
@@ -84,3 +84,42 @@ class CachedDecoder:
             self._cross = {name: array[rows] for name, array in self._cross.items()}
             self._rows = contexts
         self._past = {name: array[rows] for name, array in self._past.items()}
+
+
+class GreedyDecoder(CachedDecoder):
+    """A :class:`CachedDecoder` for greedy search: logits of the words that can be the largest, minus infinity else.
+
+    The graph ``greedy_decoder`` gives logits for some words and a bound for all others. Where the two largest of them
+    are not above that bound (two, since the end token may be forbidden), the ordinary graph is run: the token that
+    greedy search takes is the same always.
+
+    Args:
+        greedy: session of ``greedy_decoder``.
+        cross_attention, decoder, spec, context, context_mask: as of :class:`CachedDecoder`.
+    """
+
+    def __init__(
+        self,
+        greedy: Any,
+        cross_attention: Any,
+        decoder: Any,
+        spec: GenerationSpec,
+        context: NDArray[np.float32],
+        context_mask: NDArray[np.int64],
+    ) -> None:
+        super().__init__(cross_attention, decoder, spec, context, context_mask)
+        self._greedy = greedy
+        self._vocab_size = spec.vocab_size
+
+    def step(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See :meth:`StepDecoder.step`."""
+        feeds = {"input_ids": np.ascontiguousarray(token_ids, dtype=np.int64)[:, None], "context_mask": self._mask}
+        words, logits, rest, *present = self._greedy.run(None, feeds | self._cross | self._past)
+        # The bound is rounded as all float32 is; what is nearer than that counts as not known.
+        known = (logits > rest + 1e-4 * (1 + np.abs(rest))).sum(axis=1) >= 2
+        if not known.all():
+            return super().step(token_ids)
+        self._past = dict(zip(self._past, present, strict=True))
+        every = np.full((len(words), self._vocab_size), -np.inf, dtype=np.float32)
+        np.put_along_axis(every, words, logits, axis=1)
+        return every

@@ -15,7 +15,7 @@ from PIL import Image
 from vlkd_hub.bundle import GenerationSpec, Manifest, read_manifest
 from vlkd_hub.errors import BundleError, InvalidInputError
 from vlkd_hub.hub.folders import bundle_folder
-from vlkd_hub.runtime.decoder import CachedDecoder
+from vlkd_hub.runtime.decoder import CachedDecoder, GreedyDecoder
 from vlkd_hub.runtime.generation import generate
 from vlkd_hub.runtime.generation_settings import GenerationSettings, unsupported_options
 from vlkd_hub.runtime.guarded_session import check_interfaces
@@ -29,8 +29,8 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 GENERATION_CONFIG = "generation_config.json"
-OPTIONAL_GRAPHS = ("model", "picture_encoder")
-"""Opened where the bundle has them: scores of pictures against texts, and vectors of uint8 pictures."""
+OPTIONAL_GRAPHS = ("model", "picture_encoder", "greedy_decoder")
+"""Opened where the bundle has them: scores of pictures against texts, vectors of uint8 pictures, greedy search."""
 PROMPTS_KEPT = 64
 """Encoded prompts that are kept: the caption prompt is the same for every picture."""
 
@@ -264,7 +264,10 @@ class OnnxStudent:
         """
         sessions = self.sessions
         spec = self._spec()
-        decoder = CachedDecoder(sessions["cross_attention"], sessions["decoder"], spec, context, context_mask)
+        states = sessions["cross_attention"], sessions["decoder"], spec, context, context_mask
+        searches = settings.num_beams > 1 or settings.do_sample or settings.no_repeat_ngram_size
+        greedy = None if searches else sessions.get("greedy_decoder")
+        decoder = CachedDecoder(*states) if greedy is None else GreedyDecoder(greedy, *states)
         return generate(decoder, context.shape[0], settings)
 
     def write_tokens(

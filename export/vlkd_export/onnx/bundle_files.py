@@ -33,6 +33,8 @@ def write_settings(reference: TorchReference, bundle: Path, tasks: dict[str, Any
     if tasks:
         model.generation_config.save_pretrained(bundle)
     # transformers leaves out what its tokenizer class decides; without transformers it must be written down.
+    for file in bundle.glob("*.py"):
+        file.unlink()  # a model that was saved with its code in this process leaves it here too
     for file in bundle.glob("*.json"):
         told = _without_code(json.loads(file.read_text("utf-8")))
         _write_json(file, without_folders(told, everywhere=False))

@@ -1,6 +1,7 @@
 """Steps that make an exported graph smaller or faster, each kept only if its numbers and its speed hold.
 
-``slim`` (onnxslim) folds constants and drops what nothing reads. ``fuse`` (onnxruntime's transformer optimizer) puts
+``slim`` (onnxslim) folds constants and drops what nothing reads. ``gelu`` writes GELU as onnxruntime recognises it, in
+standard operators still (:mod:`vlkd_export.onnx.gelu`). ``fuse`` (onnxruntime's transformer optimizer) puts
 groups of operators together into onnxruntime's own ones, which no other runtime knows.
 """
 
@@ -18,18 +19,25 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from vlkd_export.onnx.gelu import order_gelu
 from vlkd_export.onnx.graph import save_graph
 from vlkd_hub._optional import require
 from vlkd_hub.errors import VlkdError
 from vlkd_hub.runtime.sessions import open_session
 
-__all__ = ["STEPS", "StepReport", "clean_up"]
+__all__ = ["SLOWER", "STEPS", "StepReport", "clean_up", "median_times"]
 
 OWN_DOMAIN = "com.microsoft"
 """Of onnxruntime's own operators."""
+FOLDED_BYTES = 1 << 16
+"""Of constants: a transposed copy of the word table beside the table itself would double a decoder's file."""
 RUNS = 15
 SLOWER = 1.05
 """A graph may take so much longer and still count as equally fast: two runs of one graph differ by that."""
+
+LARGER = 1.01
+SMALL_CHANGE = 4096
+"""Bytes; names of operators cost some."""
 
 Feeds = dict[str, NDArray[Any]]
 
@@ -92,9 +100,11 @@ def _measured(path: Path, candidate: Path, feeds: Feeds, step: str, atol: float)
         return StepReport(graph=path.stem, step=step, kept=False, reason=str(error))
     except Exception as error:  # the optimizers raise whatever their passes raise; the graph before them is still good
         return StepReport(graph=path.stem, step=step, kept=False, reason=f"failed: {type(error).__name__}: {error}")
-    slow, fast = _times(sessions, feeds)
-    kept, reason = _verdict(scaled, atol, slow, fast)
+    slow, fast = median_times(sessions, feeds)
     sizes = tuple(sum(file.stat().st_size for file in _files(one)) for one in (path, candidate))
+    kept, reason = _verdict(scaled, atol, slow, fast)
+    if kept and sizes[1] > sizes[0] * LARGER + SMALL_CHANGE:
+        kept, reason = False, f"larger: {sizes[1]} bytes against {sizes[0]}"
     report = StepReport(
         graph=path.stem,
         step=step,
@@ -114,7 +124,7 @@ def _measured(path: Path, candidate: Path, feeds: Feeds, step: str, atol: float)
 
 
 def _operators(model: onnx.ModelProto) -> list[str]:
-    return [f"{node.domain}:{node.op_type}" for node in model.graph.node]
+    return [f"{node.domain}:{node.op_type} {' '.join(node.input)}" for node in model.graph.node]
 
 
 def _verdict(scaled: float, atol: float, before_ms: float, after_ms: float) -> tuple[bool, str]:
@@ -137,8 +147,8 @@ def _difference(wanted: list[NDArray[Any]], found: list[NDArray[Any]]) -> float:
     return max(float(np.abs(one - two).max() / max(1.0, np.abs(one).max())) for one, two in pairs)
 
 
-def _times(sessions: list[Any], feeds: Feeds) -> tuple[float, float]:
-    """Medians in milliseconds of runs in turns."""
+def median_times(sessions: list[Any], feeds: Feeds) -> tuple[float, float]:
+    """Medians in milliseconds of two sessions' runs in turns."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(RUNS):
         for session, taken in zip(sessions, times, strict=True):
@@ -150,7 +160,9 @@ def _times(sessions: list[Any], feeds: Feeds) -> tuple[float, float]:
 
 def _slim(path: Path) -> onnx.ModelProto:
     # Its shape inference needs the whole model in one file's reach; it leaves names of inputs and outputs alone.
-    model: onnx.ModelProto = require("onnxslim", "export").slim(onnx.load(path), skip_fusion_patterns=["FusionGelu"])
+    model: onnx.ModelProto = require("onnxslim", "export").slim(
+        onnx.load(path), skip_fusion_patterns=["FusionGelu"], size_threshold=FOLDED_BYTES
+    )
     return model
 
 
@@ -167,4 +179,10 @@ def _fuse(path: Path) -> onnx.ModelProto:
     return model
 
 
-STEPS: dict[str, Callable[[Path], onnx.ModelProto]] = {"slim": _slim, "fuse": _fuse}
+def _gelu(path: Path) -> onnx.ModelProto:
+    model = onnx.load(path)
+    order_gelu(model)
+    return model
+
+
+STEPS: dict[str, Callable[[Path], onnx.ModelProto]] = {"slim": _slim, "gelu": _gelu, "fuse": _fuse}

@@ -44,7 +44,7 @@ class DualEncoderExporter(ModelExporter):
     @classmethod
     def load(cls, path: Path) -> Any:
         """The model in ``path``."""
-        return AutoModel.from_pretrained(path, dtype=torch.float32)
+        return AutoModel.from_pretrained(path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
 
     @property
     def towers(self) -> DualEncoderTowers:

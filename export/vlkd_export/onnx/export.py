@@ -17,6 +17,7 @@ from vlkd_export.onnx.bundle_files import lineage_of, read_evaluation, write_set
 from vlkd_export.onnx.clean_up import clean_up
 from vlkd_export.onnx.gate import pass_gate
 from vlkd_export.onnx.graph import export_graph
+from vlkd_export.onnx.greedy_decoder import add_greedy_decoder
 from vlkd_export.onnx.half import to_half
 from vlkd_export.onnx.load import load_reference
 from vlkd_export.settings import LEVELS, ExportSettings
@@ -150,6 +151,8 @@ def _write_graphs(
             path = export_graph(spec, folder, settings.opset)
             steps = LEVELS[settings.optimize]
             reports += [asdict(report) for report in clean_up(path, spec.feeds(), steps, settings.tolerance / 10)]
+            if name == "decoder" and settings.greedy_decoder:
+                reports.append(asdict(add_greedy_decoder(path, spec.feeds())))
             if settings.dtype == "fp16" and name not in FULL_PRECISION:
                 to_half(path)
     return reports

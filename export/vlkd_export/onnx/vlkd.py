@@ -44,7 +44,9 @@ class VlkdExporter(ModelExporter):
         Raises:
             InvalidInputError: it generates in a way that the runtime does not have.
         """
-        model: VlkdForConditionalGeneration = VlkdForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
+        model: VlkdForConditionalGeneration = VlkdForConditionalGeneration.from_pretrained(
+            path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
         refused = unsupported_options(model.generation_config.to_dict())
         if refused:
             raise InvalidInputError(

@@ -64,7 +64,7 @@ def train(student: str, output: Path, point: str | None, writing: int) -> dict[s
     trainer.train(resume_from_checkpoint=str(found) if found else None)
     digest = hashlib.sha256()
     for name, value in sorted(run_state(trainer).items()):
-        content = value.numpy().tobytes() if isinstance(value, torch.Tensor) else json.dumps(value).encode()
+        content = value.numpy().tobytes() if isinstance(value, torch.Tensor) else json.dumps(value, sort_keys=True).encode()
         digest.update(name.encode() + content)
     return {"picked": found.name if found else None, "digest": digest.hexdigest()}
 

@@ -262,6 +262,8 @@ def read_manifest(directory: str | Path, verify: bool = True) -> Manifest:
     except UnicodeDecodeError as error:
         raise BundleError(f"{path} is not UTF-8 text. {EXPORT_AGAIN}") from error
     manifest = Manifest.from_json(text)
+    if manifest.checksum and manifest.checksum != _checksum(text, manifest.checksum):
+        raise BundleError(f"{path} is not as it was written (its own checksum differs). {EXPORT_AGAIN}")
     _check_complete(manifest, directory)
     for name, entry in manifest.files.items():
         file = _regular_file(directory, name)
@@ -269,8 +271,6 @@ def read_manifest(directory: str | Path, verify: bool = True) -> Manifest:
             raise BundleError(f"{file} is not the file that was exported (size or SHA-256 differs). {EXPORT_AGAIN}")
     if manifest.fingerprint != embedding_fingerprint(manifest):
         raise BundleError(f"{path}: the fingerprint is not that of the files it lists. {EXPORT_AGAIN}")
-    if manifest.checksum and manifest.checksum != _checksum(text, manifest.checksum):
-        raise BundleError(f"{path} is not as it was written (its own checksum differs). {EXPORT_AGAIN}")
     return manifest
 
 

@@ -111,7 +111,7 @@ def test_a_provider_that_lies_is_found_out(monkeypatch) -> None:
     real = onnxruntime.InferenceSession
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
     monkeypatch.setattr(
-        onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options, providers=both[1:])
+        onnxruntime, "InferenceSession", lambda path, options, providers, **_: real(path, options, providers=both[1:])
     )
     found = {item["provider"]: item for item in check_providers()}
     assert not found["cuda"]["works"] and "fell back" in found["cuda"]["error"]

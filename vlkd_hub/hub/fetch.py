@@ -26,7 +26,7 @@ __all__ = ["BUNDLE_FOLDER", "explain", "fetch", "fetch_bundle", "fetch_model", "
 
 BUNDLE_FOLDER = "bundle"
 """Where the bundle stands in a repository that also holds the student."""
-NOT_FOR_BUNDLES = ("*.safetensors", "*.safetensors.index.json", "*.py")
+NOT_FOR_BUNDLES = ("*.safetensors", "*.safetensors.index.json")
 NOT_FOR_STUDENTS = ("*.onnx", "*.onnx.data", f"{BUNDLE_FOLDER}/*")
 
 

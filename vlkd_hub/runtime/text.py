@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class TextProcessor:
         """
         directory = Path(directory)
         try:
-            tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+            tokenizer = _unpanicked(Tokenizer.from_file, str(directory / "tokenizer.json"))
         except Exception as error:  # the tokenizers package raises bare Exception
             raise BundleError(
                 f"Cannot read {directory / 'tokenizer.json'}: {error}. Export the student again."
@@ -103,7 +103,7 @@ class TextProcessor:
         for text in texts:
             if not isinstance(text, str):
                 raise InvalidInputError(f"Expected a text, got {type(text).__name__}.")
-        encodings = self.tokenizer.encode_batch(list(texts))
+        encodings = _unpanicked(self.tokenizer.encode_batch, list(texts))
         input_ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
         attention_mask = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
         return input_ids, attention_mask
@@ -134,11 +134,26 @@ class TextProcessor:
 
     def decode(self, token_ids: Sequence[Sequence[int]]) -> list[str]:
         """Token ids to texts, special tokens left out, spaces cleaned up as the student's tokenizer asks."""
-        texts = self.tokenizer.decode_batch([list(ids) for ids in token_ids], skip_special_tokens=True)
+        rows = [list(ids) for ids in token_ids]
+        texts = _unpanicked(self.tokenizer.decode_batch, rows, skip_special_tokens=True)
         if self.clean_up:
             for found, wanted in CLEAN_UP:
                 texts = [text.replace(found, wanted) for text in texts]
         return [text.strip() for text in texts]
+
+
+def _unpanicked(call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call the tokenizer; where its file contradicts itself the library panics, past every ``except Exception``.
+
+    Raises:
+        BundleError: it did.
+    """
+    try:
+        return call(*args, **options)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise BundleError(f"tokenizer.json contradicts itself ({error}). Export the student again.") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

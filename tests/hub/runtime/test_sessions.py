@@ -37,7 +37,7 @@ def test_a_provider_that_loads_but_does_not_serve_is_an_error(
     real = onnxruntime.InferenceSession
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
     monkeypatch.setattr(
-        onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options, providers=both[1:])
+        onnxruntime, "InferenceSession", lambda path, options, providers, **_: real(path, options, providers=both[1:])
     )
     with pytest.raises(MissingDependencyError, match="fell back to .*CPUExecutionProvider"):
         open_session(tiny_bundle / "onnx" / "decoder.onnx", providers=both)

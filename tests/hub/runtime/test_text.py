@@ -133,8 +133,22 @@ def test_broken_files_are_told(tiny_student: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="names no pad_token"):
         TextProcessor.from_pretrained(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "[PAD]", "mask_token": {"content": "<gone>"}}')
+    (tmp_path / "processor_config.json").write_text('{"tasks": {"caption": {}}}')
     with pytest.raises(BundleError, match="<gone>"):
         TextProcessor.from_pretrained(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("[]")
     with pytest.raises(BundleError, match="does not hold an object"):
         TextProcessor.from_pretrained(tmp_path)
+
+
+def test_a_tokenizer_that_contradicts_itself_is_told(tiny_student: Path, tmp_path: Path) -> None:
+    """The library panics on such a file when it is used; a panic is no Exception and would end a server's worker."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_student / name, tmp_path)
+    path = tmp_path / "tokenizer.json"
+    data = json.loads(path.read_text())
+    data["post_processor"]["special_tokens"] = {}
+    path.write_text(json.dumps(data))
+    processor = TextProcessor.from_pretrained(tmp_path)
+    with pytest.raises(BundleError, match="tokenizer.json contradicts itself"):
+        processor(["a red circle"])

@@ -37,7 +37,6 @@ def test_every_flip_is_an_error(copy: Path) -> None:
     draw = random.Random(0)
     files = sorted(path for path in copy.rglob("*") if path.is_file())
     sizes = [path.stat().st_size for path in files]
-    names = {path.name for path in files}
     for number in range(FLIPS):
         # Half by size, half file by file: else nine flips in ten would hit the largest graph.
         path = draw.choices(files, weights=sizes if number % 2 else None)[0]
@@ -49,8 +48,7 @@ def test_every_flip_is_an_error(copy: Path) -> None:
             stream.write(bytes([byte ^ flip]))
         with pytest.raises(BundleError) as caught:
             OnnxStudent.from_pretrained(copy)
-        # A hash that is damaged accuses the file that it belongs to.
-        assert any(name in str(caught.value) for name in ({path.name} if path.name != "manifest.json" else names))
+        assert path.name in str(caught.value), (path, position, flip)
         with path.open("r+b") as stream:
             stream.seek(position)
             stream.write(bytes([byte]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,17 @@ def applies(method: str, model: onnx.ModelProto) -> bool:
         return True
     if method == "hybrid":
         return {"Conv", "MatMul"} <= kinds
-    # Products alone would leave the most of an image tower of convolutions as large as it was.
-    return bool(kinds) and not (method == "dynamic" and "Conv" in kinds)
+    # Of a tower of convolutions products alone would leave the most as large as it was.
+    return bool(kinds) and (method != "dynamic" or _share_of_products(model) > 0.5)
+
+
+def _share_of_products(model: onnx.ModelProto) -> float:
+    """Part of the quantizable weights that MatMul nodes hold."""
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    held = {
+        kind: sum(sizes[n.input[1]] for n in quantizable(model) if n.op_type == kind) for kind in ("MatMul", "Conv")
+    }
+    return held["MatMul"] / max(1, sum(held.values()))
 
 
 def _fp32(source: Path, target: Path, exclude: set[str], feeds: Sequence[Feeds], calibration: str) -> onnx.ModelProto:

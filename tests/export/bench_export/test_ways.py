@@ -24,7 +24,7 @@ def test_every_installed_way_is_timed_and_agrees(tmp_path: Path) -> None:
     in_torch = torch_ways(lambda net, pixels: net(pixels), tower)
     bench = measure(graph, tmp_path, feeds, [feeds[3]], in_torch, threads=1, runs=2)
     here = installed_providers()
-    wanted = {name for name, (method, place) in ONNX_WAYS.items() if here[place] and method != "dynamic"}
+    wanted = {name for name, (method, place) in ONNX_WAYS.items() if here[place]}
     assert set(bench.ms[1]) == wanted | {"torch fp32", "torch bf16"} and bench.failed == {}
     assert bench.cosine["torch fp32"] > 0.99999
     assert min(bench.cosine.values()) > 0.95

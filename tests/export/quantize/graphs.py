@@ -48,7 +48,7 @@ def tied_decoder(path: Path) -> Path:
 def conv_tower(path: Path) -> Path:
     """Pictures -> pointwise and depthwise convolutions -> pooled -> Gemm, whose weight a MatMul reads as well."""
     nodes = [
-        helper.make_node("Conv", ["pixels", "first", "bias"], ["a"], name="first", kernel_shape=[3, 3]),
+        helper.make_node("Conv", ["pixels", "first", "bias"], ["a"], name="first", kernel_shape=[7, 7]),
         helper.make_node("Relu", ["a"], ["b"], name="relu"),
         helper.make_node("Conv", ["b", "deep"], ["c"], name="deep", group=32, kernel_shape=[3, 3]),
         helper.make_node("GlobalAveragePool", ["c"], ["d"], name="pool"),
@@ -57,7 +57,7 @@ def conv_tower(path: Path) -> Path:
         helper.make_node("MatMul", ["f", "square"], ["out"], name="product"),
     ]
     values = {
-        "first": weights(32, 3, 3, 3),
+        "first": weights(32, 3, 7, 7),
         "bias": weights(32),
         "deep": weights(32, 1, 3, 3, seed=2),
         "square": weights(32, 32, seed=3),

@@ -210,9 +210,10 @@ def _source(images: Path | None, table: Path | None, shards: list[Path] | None, 
 def _print(manifest: IndexManifest, skipped: tuple[Skipped, ...], seconds: float, as_json: bool) -> None:
     measured = manifest.measured
     if as_json:
-        facts = {"generation": manifest.generation, "items": manifest.ntotal, "seconds": round(seconds, 3)}
-        facts |= {"kind": manifest.kind, "recall": None if measured is None else measured.recall}
-        print_json(facts | {"skipped": _listed(skipped)})
+        facts: dict[str, object] = {"generation": manifest.generation, "items": manifest.ntotal}
+        facts |= {"seconds": round(seconds, 3), "kind": manifest.kind}
+        facts |= {"recall": None if measured is None else measured.recall, "skipped": _listed(skipped)}
+        print_json(facts)
     else:
         typer.echo(f"Generation {manifest.generation}: {manifest.ntotal} items, {seconds:.1f} s.")
         if measured is not None:

@@ -23,7 +23,7 @@ from vlkd_hub.runtime.image_processing import ImageProcessor
 from vlkd_hub.runtime.providers import open_graph, provider_of, resolve_choice
 from vlkd_hub.runtime.text import TextProcessor
 
-__all__ = ["OnnxStudent", "read_generation_config"]
+__all__ = ["OPTIONAL_GRAPHS", "OnnxStudent", "read_generation_config"]
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

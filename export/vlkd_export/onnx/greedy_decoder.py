@@ -129,7 +129,7 @@ def _tables(rows: NDArray[np.float32], count: int) -> list[onnx.TensorProto]:
 
 def _nodes(state: str, rows: str) -> list[onnx.NodeProto]:
     """From the last state ``(B, 1, d)`` to the three outputs; names carry the prefix ``greedy.``."""
-    steps = [
+    steps: list[tuple[str, list[str], list[str], dict[str, Any]]] = [
         ("Reshape", [state, "flat"], ["h"], {}),  # (B, d)
         ("DynamicQuantizeLinear", ["h"], ["g8", "g_scale", "g_zero"], {}),
         ("MatMulInteger", ["g8", "table", "g_zero", "zero_point"], ["sums"], {}),  # (B, V)

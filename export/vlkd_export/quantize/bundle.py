@@ -24,6 +24,7 @@ from vlkd_export.quantize.workshop import FP32, Plan, Timed, Workshop
 from vlkd_hub.bundle import Manifest, read_manifest, write_manifest
 from vlkd_hub.errors import BundleError, DataError
 from vlkd_hub.runtime import OnnxStudent
+from vlkd_hub.runtime.student import OPTIONAL_GRAPHS
 
 __all__ = ["ATOL", "GATE", "is_quantized", "quantize_bundle"]
 
@@ -80,7 +81,8 @@ def _searched(
     source: Path, work: Path, settings: QuantizeSettings, scorer: Scorer, limits: dict[str, float], say: Say
 ) -> Autopilot:
     say("recording what the graphs are fed")
-    sessions = OnnxStudent.from_pretrained(source, verify=False).sessions
+    opened = OnnxStudent.from_pretrained(source, verify=False).sessions
+    sessions = {name: session for name, session in opened.items() if name not in OPTIONAL_GRAPHS}
     pictures = _calibration_pictures(settings)
     feeds = record_calibration(source, sessions, pictures)
     timing = record_timing(source, sessions, pictures[:TIMING_PICTURES])
@@ -132,6 +134,9 @@ def _write(source: Path, bundle: Path, workshop: Workshop, plan: Plan, report: d
     shutil.copytree(source, bundle)
     for name in ("manifest.json", CERTIFICATE_NAME):
         (bundle / name).unlink(missing_ok=True)
+    for name in OPTIONAL_GRAPHS:  # they hold the float32 weights of graphs that are now others
+        for file in (bundle / "onnx").glob(f"{name}.onnx*"):
+            file.unlink()
     for graph, choice in plan.items():
         path = workshop.path(graph, choice)
         for file in (path, path.with_name(f"{path.name}.data")):

@@ -43,6 +43,7 @@ class OpenVinoSession:
         precision: str | None = None,
         allowed_external: set[str] | None = None,
     ) -> None:
+        threads = default_threads(threads)
         openvino = require("openvino", "openvino")
         check_external_data(path, allowed_external or set())
         core = openvino.Core()
@@ -52,7 +53,7 @@ class OpenVinoSession:
             )
         options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": default_threads(threads),
+            "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
         if precision is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 Array = NDArray[Any]
-VOCAB, WIDTH = 300, 64
+VOCAB, WIDTH = 300, 128
 
 
 def weights(*shape: int, seed: int = 0) -> Array:

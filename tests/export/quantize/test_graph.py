@@ -10,7 +10,7 @@ import onnxruntime
 
 from vlkd_export.quantize.graph import TABLES, load_prepared, quantizable, split_groups, table_reads
 
-from .graphs import VOCAB, conv_tower, tied_decoder, weights
+from .graphs import VOCAB, WIDTH, conv_tower, tied_decoder, weights
 
 
 def run(model: onnx.ModelProto | Path, **feeds: np.ndarray) -> np.ndarray:
@@ -24,7 +24,7 @@ def test_tied_tables_are_kept_once(tmp_path: Path) -> None:
     """Twice 47 MB in a decoder of 59 otherwise; and the same logits."""
     path = tied_decoder(tmp_path / "m.onnx")
     model = load_prepared(path)
-    assert sorted(len(tensor.dims) and tensor.dims[-1] for tensor in model.graph.initializer) == [64, VOCAB]
+    assert sorted(len(tensor.dims) and tensor.dims[-1] for tensor in model.graph.initializer) == [WIDTH, VOCAB]
     assert [node.op_type for node in model.graph.node] == ["Gather", "Transpose", "MatMul", "MatMul"]
     ids = np.random.RandomState(0).randint(0, VOCAB, (2, 5))
     np.testing.assert_allclose(run(model, ids=ids), run(path, ids=ids), rtol=1e-5, atol=1e-4)

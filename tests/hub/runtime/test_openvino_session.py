@@ -77,7 +77,7 @@ def test_after_an_error_the_session_goes_on(session: OpenVinoSession) -> None:
     """Shapes that do not fit are an error of that run alone."""
     wanted = session.run(None, texts(2, 3))[0]
     with pytest.raises(InvalidInputError, match="cannot run the graph on these inputs"):
-        session.run(None, {"input_ids": np.ones((1, 3), np.int64), "attention_mask": np.ones((1, 2), np.int64)})
+        session.run(None, {"input_ids": np.ones((1, 3, 1), np.int64), "attention_mask": np.ones((1, 3), np.int64)})
     with pytest.raises(InvalidInputError, match="no output"):
         session.run(["vectors"], texts(2, 3))
     np.testing.assert_array_equal(session.run(None, texts(2, 3))[0], wanted)

@@ -74,6 +74,7 @@ class TextProcessor:
                 f"{directory / 'tokenizer.json'} lacks the pad token {pad_token!r} or the mask token {mask_token!r} "
                 "that tokenizer_config.json names. Export the student again."
             )
+        _check_settings(directory, config, tasks)
         limit = config.get("model_max_length") or NO_LIMIT
         longest = int(limit) if limit < NO_LIMIT else MAX_LENGTH
         tokenizer.enable_truncation(max_length=min(longest, length or longest))
@@ -140,6 +141,31 @@ class TextProcessor:
             for found, wanted in CLEAN_UP:
                 texts = [text.replace(found, wanted) for text in texts]
         return [text.strip() for text in texts]
+
+
+def _check_settings(directory: Path, config: dict[str, Any], tasks: Any) -> None:
+    """Hold the values that are used below against what they may be.
+
+    Raises:
+        BundleError: a value is of another type or out of range.
+    """
+    limit, side = config.get("model_max_length"), config.get("padding_side", "right")
+    if isinstance(limit, bool) or not (limit is None or (isinstance(limit, int | float) and limit >= 0)):
+        raise BundleError(f"{directory / 'tokenizer_config.json'}: model_max_length is {limit!r}. Export again.")
+    if side not in ("left", "right"):
+        raise BundleError(f"{directory / 'tokenizer_config.json'}: padding_side is {side!r}. Export again.")
+    whole = isinstance(tasks, dict) and all(
+        isinstance(task, dict)
+        and isinstance(task.get("prompt"), str)
+        and isinstance(task.get("num_masks"), int)
+        and 0 <= task["num_masks"] <= MAX_LENGTH
+        for task in tasks.values()
+    )
+    if not whole:
+        raise BundleError(
+            f"{directory / 'processor_config.json'}: a task is not a prompt (text) with num_masks (0 to {MAX_LENGTH}). "
+            "Export the student again."
+        )
 
 
 def _unpanicked(call: Callable[..., Any], *args: Any, **options: Any) -> Any:

@@ -152,3 +152,26 @@ def test_a_tokenizer_that_contradicts_itself_is_told(tiny_student: Path, tmp_pat
     processor = TextProcessor.from_pretrained(tmp_path)
     with pytest.raises(BundleError, match="tokenizer.json contradicts itself"):
         processor(["a red circle"])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("tokenizer_config.json", {"padding_side": "righh"}, "padding_side is 'righh'"),
+        ("tokenizer_config.json", {"model_max_length": "512"}, "model_max_length is '512'"),
+        ("processor_config.json", {"tasks": {"caption": {"promqt": "A {masks}", "num_masks": 2}}}, "a task is not"),
+        ("processor_config.json", {"tasks": {"caption": {"prompt": "A {masks}", "num_masks": 10**9}}}, "a task is not"),
+        ("processor_config.json", {"tasks": ["caption"]}, "a task is not"),
+    ],
+)
+def test_settings_out_of_range_are_told(
+    name: str, change: dict[str, object], message: str, tiny_student: Path, tmp_path: Path
+) -> None:
+    """Found by changing single bytes: each was an error of another library, or a billion mask tokens."""
+    for file in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):
+        shutil.copy(tiny_student / file, tmp_path)
+    settings = {"pad_token": "[PAD]", "mask_token": "[MASK]"} if name == "tokenizer_config.json" else {}
+    told = json.loads((tmp_path / name).read_text()) | settings | change
+    (tmp_path / name).write_text(json.dumps(told))
+    with pytest.raises(BundleError, match=message):
+        TextProcessor.from_pretrained(tmp_path)

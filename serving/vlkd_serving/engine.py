@@ -16,7 +16,7 @@ from vlkd_serving.admission import Admission
 from vlkd_serving.background import follow_index, show_index, unload_idle_models
 from vlkd_serving.canary import check_model
 from vlkd_serving.context import current
-from vlkd_serving.errors import NotFoundError, ServingError, UnavailableError
+from vlkd_serving.errors import ForbiddenError, NotFoundError, ServingError, UnavailableError
 from vlkd_serving.index import Item, LiveIndex, LiveWriter, mix
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.model_pool import ModelPool, ModelSource
@@ -168,7 +168,7 @@ class Engine:
         """Add an item to the index, or replace it, by a picture or a text; returns the number of the change.
 
         Raises:
-            UnavailableError: the server may not change its index.
+            ForbiddenError: the server may not change its index.
         """
         writer = self.require_writer()
         async with self._work(1, None, "index") as (served, deadline):
@@ -184,7 +184,7 @@ class Engine:
 
         Raises:
             NotFoundError: the index has no such item.
-            UnavailableError: the server may not change its index.
+            ForbiddenError: the server may not change its index.
         """
         writer = self.require_writer()
         self.require_ready()
@@ -236,10 +236,10 @@ class Engine:
         """The writer of the index.
 
         Raises:
-            UnavailableError: the server was started without it.
+            ForbiddenError: the server was started without it.
         """
         if self.writer is None:
-            raise UnavailableError("This server does not change its index: start it with `vlkd serve --writable`.")
+            raise ForbiddenError("This server does not change its index: start it with `vlkd serve --writable`.")
         return self.writer
 
     def require_ready(self) -> None:

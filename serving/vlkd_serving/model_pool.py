@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from vlkd_hub.errors import VlkdError
 from vlkd_serving.errors import NotFoundError, UnavailableError
+from vlkd_serving.memory import release_free_memory
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.pre import PrePool
 from vlkd_serving.protocol import Parts
@@ -166,6 +167,7 @@ class ModelPool:
                 logger.error("model %s cannot be loaded", name, exc_info=error)
                 raise UnavailableError(f"The model '{name}' cannot be loaded; retry later.") from error
             place.failed_at = None
+            await asyncio.to_thread(release_free_memory)
             model = ServedModel(
                 name,
                 parts,

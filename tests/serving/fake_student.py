@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -121,12 +122,12 @@ def _name(colour: np.ndarray) -> str:
     return list(COLOURS)[int(colour.argmax())]
 
 
-def main(port: int, index: str | None, delays: dict[str, float], **options: Any) -> None:
+def main(port: int, index: str | None, delays: dict[str, float], writable: bool, **options: Any) -> None:
     """Serve the fake student."""
     sys.modules["torch"] = None  # type: ignore[assignment]  # any `import torch` raises from here on
     sys.modules["transformers"] = None  # type: ignore[assignment]
     from vlkd_serving.engine import Engine
-    from vlkd_serving.index import LiveIndex
+    from vlkd_serving.index import LiveIndex, LiveWriter
     from vlkd_serving.model_pool import ModelSource
     from vlkd_serving.server import run_server
     from vlkd_serving.settings import ServerSettings
@@ -134,9 +135,10 @@ def main(port: int, index: str | None, delays: dict[str, float], **options: Any)
     live = LiveIndex(index, FINGERPRINT) if index else None
     settings = ServerSettings(port=port, **options)
     source = ModelSource("fake", lambda: FakeStudent(**delays))
-    run_server(settings, Engine([source], settings, live))
+    with LiveWriter(live) if writable and live else nullcontext() as writer:
+        run_server(settings, Engine([source], settings, live, writer=writer))
 
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
-    main(given.pop("port"), given.pop("index", None), given.pop("delays", {}), **given)
+    main(given.pop("port"), given.pop("index", None), given.pop("delays", {}), given.pop("writable", False), **given)

@@ -160,6 +160,7 @@ def test_who_leaves_is_written_no_further() -> None:
     results = drive(write, scenario)
     assert isinstance(results[0], asyncio.CancelledError) and isinstance(results[1], DeadlineError)
     assert len(results[2].tokens) == 20 and len(write.steps) <= 24
+    assert write.steps[-1] == (20,)  # the rows of the two others had left
 
 
 def test_the_slot_is_shared() -> None:

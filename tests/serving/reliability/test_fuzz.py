@@ -21,7 +21,7 @@ SEED = 20
 def test_no_request_is_a_server_error(start_server: Callable[..., Any], index_dir: Path, nightly: bool) -> None:
     """200 cases an endpoint (10,000 nightly), valid and invalid, from a fixed seed."""
     cases = int(os.environ.get("VLKD_FUZZ_CASES", 10_000 if nightly else CASES))
-    server = start_server(index=str(index_dir), max_queue=4096)
+    server = start_server(index=str(index_dir), writable=True)
     program = Path(sys.executable).with_name("schemathesis")
     command = [program, "run", f"{server.url}/openapi.json", "--checks", "not_a_server_error", "--mode", "all"]
     command += ["--max-examples", cases, "--seed", SEED, "--phases", "examples,coverage,fuzzing", "--workers", 2]

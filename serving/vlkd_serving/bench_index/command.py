@@ -78,6 +78,8 @@ def _print(report: dict[str, Any]) -> None:
         words = "  ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items())
         ratio, bare = speed["times_flat"][size], speed["of_bare_faiss"][size]
         typer.echo(f"batch {size}: {words}; {ratio:.1f}x flat, {bare:.2f} of bare FAISS")
+    cpu, ratio = speed["cpu_us_a_query"], speed["of_bare_faiss_by_cpu"]
+    typer.echo(f"one query on one thread: FAISS {cpu['faiss']:.0f} us, index {cpu['index']:.0f} us; {ratio:.2f}")
     for line in report["curve"]:
         typer.echo(
             f"  effort {line['effort']:>4}  recall@10 {line['recall_at_10']:.4f}  "

@@ -64,6 +64,7 @@ def measure_speed(
             rates["1"].setdefault(name, []).append(_rate(search, some, 1))
             if name != "index_items":
                 rates["1000"].setdefault(name, []).append(_rate(search, queries, len(queries)))
+    cpu = _cpu_us({name: searches[name] for name in ("faiss", "index")}, queries[:singles], threads)
     median = {size: {name: float(np.median(values)) for name, values in by.items()} for size, by in rates.items()}
     return {
         "kind": reader.manifest.kind,
@@ -74,6 +75,8 @@ def measure_speed(
         "spread": {s: {n: [min(v), max(v)] for n, v in by.items()} for s, by in rates.items()},
         "times_flat": {size: by["index"] / by["flat"] for size, by in median.items()},
         "of_bare_faiss": {size: by["index"] / by["faiss"] for size, by in median.items()},
+        "cpu_us_a_query": cpu,
+        "of_bare_faiss_by_cpu": cpu["faiss"] / cpu["index"],
         "threads": threads,
         "load_average": load,
         "peak_bytes": peak_bytes(),
@@ -101,6 +104,19 @@ def measure_curve(index: Path, vectors: Path, queries: NDArray[np.float32], thre
             }
         )
     return lines
+
+
+def _cpu_us(searches: dict[str, Search], queries: NDArray[np.float32], threads: int) -> dict[str, float]:
+    """Median processor time of one query on one thread, query by query in turns: it holds on a busy machine too."""
+    faiss.omp_set_num_threads(1)
+    times: dict[str, list[float]] = {name: [] for name in searches}
+    for number in range(len(queries)):
+        for name, search in searches.items():
+            begin = time.thread_time()
+            search(queries[number : number + 1])
+            times[name].append((time.thread_time() - begin) * 1e6)
+    faiss.omp_set_num_threads(threads)
+    return {name: float(np.median(values)) for name, values in times.items()}
 
 
 def _ranked(ranking: Ranking, effort: int, batch: NDArray[np.float32]) -> object:

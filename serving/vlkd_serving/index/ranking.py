@@ -115,10 +115,14 @@ def best_of(scores: FloatArray, rows: NDArray[np.int64], depth: int) -> tuple[Fl
         rows: (Q, K).
         depth: at most K are left.
     """
+    if len(scores) == 1:  # one query waits for one answer: no detour
+        best = np.lexsort((rows[0], -scores[0]))[:depth]
+        return scores[:, best], rows[:, best]
+    lines = np.arange(len(scores))[:, None]
     if scores.shape[1] > 4 * depth:  # sort only what may be kept; ties at the cut stay in
         cut = -np.partition(-scores, depth - 1, axis=1)[:, depth - 1 : depth]
         widest = int((scores >= cut).sum(axis=1).max())
         part = np.argpartition(-scores, min(widest, scores.shape[1]) - 1, axis=1)[:, :widest]
-        scores, rows = np.take_along_axis(scores, part, axis=1), np.take_along_axis(rows, part, axis=1)
+        scores, rows = scores[lines, part], rows[lines, part]
     order = np.lexsort((rows, -scores), axis=1)[:, :depth]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    return scores[lines, order], rows[lines, order]

@@ -42,6 +42,7 @@ class Structure:
     def __init__(self, index: Any, spec: Spec) -> None:
         self._index = index
         self.spec = spec
+        self._unfiltered: dict[int, Any] = {}
 
     @classmethod
     def build(
@@ -129,11 +130,12 @@ class Structure:
         Returns:
             Scores (Q, k) in falling order, and rows (Q, k); -1 where fewer were found.
         """
-        selector = None
-        if selected is not None:
+        effort = self.spec.effort if effort is None else effort
+        if selected is None:
+            params = self._unfiltered.get(effort) or self._unfiltered.setdefault(effort, self._params(None, effort))
+        else:
             bits = np.packbits(selected, bitorder="little")
-            selector = faiss.IDSelectorBitmap(bits)
-        params = self._params(selector, self.spec.effort if effort is None else effort)
+            params = self._params(faiss.IDSelectorBitmap(bits), effort)
         if self.spec.codec == "binary":
             distances, rows = self._index.search(_codes(queries), k, params=params)
             return (1 - 2 * distances / self.dim).astype(np.float32), rows

@@ -51,6 +51,23 @@ def test_put_replace_remove(tmp_path: Path) -> None:
     assert len(before) == 50 and before.get("new") is None and before.get("i5") is not None
 
 
+def test_a_view_stays_as_it_is(tmp_path: Path) -> None:
+    """Taken between two changes of the same follower: the later one does not show in it."""
+    base(tmp_path)
+    with LiveWriter(tmp_path) as writer:
+        writer.remove(["i1"])
+        writer.put([Item(id="a")], np.ones((1, D)))
+        view = writer.live.current
+        writer.remove(["i2", "a"])
+        writer.put([Item(id="i3", metadata={"v": 1})], np.ones((1, D)))
+        now = writer.live.current
+    assert (len(view), len(now)) == (50, 48)
+    assert view.get("a") is not None and view.get("i2") is not None and view.get("i3").metadata == {"v": 0}
+    found = {hit.item.id for hit in view.search(np.ones(D, np.float32), 50)}
+    assert found == {item.id for item in view.items()} and {"a", "i2"} <= found
+    assert now.get("a") is None and now.get("i2") is None
+
+
 @pytest.mark.parametrize("budget", [Budget(), Budget(kind="ivf", recall=0.9), Budget(codec="binary")])
 def test_compaction_keeps_the_content(tmp_path: Path, budget: Budget) -> None:
     """The same items and vectors in a new generation; the log it holds is cleared once two generations hold it."""
@@ -154,14 +171,14 @@ def test_readers_always_see_one_state(tmp_path: Path) -> None:
         try:
             while not any(reader.done() for reader in readers):
                 took = time.monotonic() - begin
-                if took > 6 * RACE_S or (took > RACE_S and len(seen) > 10):
+                if took > 6 * RACE_S or (took > RACE_S and len(seen) > 5):
                     break
                 turn += 1
                 _change(live, content, turn, rng, expect)
         finally:
             done.set()
         answers = sum(reader.result() for reader in readers)
-    assert live.degraded is None and answers > 100 and len(seen) > 10, (answers, len(seen))
+    assert live.degraded is None and answers > 100 and len(seen) > 5, (answers, len(seen))
 
 
 def _change(

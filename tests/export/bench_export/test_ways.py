@@ -13,8 +13,8 @@ from vlkd_export.bench_export.ways import ONNX_WAYS, Bench, measure, torch_ways
 from vlkd_hub.cli import main
 from vlkd_hub.runtime.providers import installed_providers
 
-SMALL = VIT_B_32 | {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
-SMALL |= {"image_size": 64, "projection_dim": 32}
+SMALL = VIT_B_32 | {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
+SMALL |= {"image_size": 64, "patch_size": 8, "projection_dim": 32}
 
 
 def test_every_installed_way_is_timed_and_agrees(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_every_installed_way_is_timed_and_agrees(tmp_path: Path) -> None:
     assert set(bench.ms[1]) == wanted | {"torch fp32", "torch bf16"} and bench.failed == {}
     assert bench.cosine["torch fp32"] > 0.99999
     assert min(bench.cosine.values()) > 0.95
-    assert bench.bytes["onnxruntime int8 static"] < 0.4 * bench.bytes["onnxruntime fp32"]
+    assert bench.bytes["onnxruntime int8 static"] < 0.45 * bench.bytes["onnxruntime fp32"]
 
 
 def test_ratios_are_of_the_same_batch() -> None:

@@ -64,8 +64,8 @@ def train(student: str, output: Path, point: str | None, writing: int) -> dict[s
     trainer.train(resume_from_checkpoint=str(found) if found else None)
     digest = hashlib.sha256()
     for name, value in sorted(run_state(trainer).items()):
-        content = value.numpy().tobytes() if isinstance(value, torch.Tensor) else json.dumps(value, sort_keys=True).encode()
-        digest.update(name.encode() + content)
+        text = "" if isinstance(value, torch.Tensor) else json.dumps(value, sort_keys=True)
+        digest.update(name.encode() + (text.encode() or value.numpy().tobytes()))
     return {"picked": found.name if found else None, "digest": digest.hexdigest()}
 
 

@@ -31,7 +31,6 @@ def main(student: str, output: str, method: str, batch: str, chunk: str) -> None
         optim="sgd",
         learning_rate=0.05,
         cached_contrastive_chunk=int(chunk),
-        ddp_backend="gloo",
         dataloader_drop_last=True,
     )
     trainer.train()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
-from torch.distributed.nn.functional import all_gather
 
 __all__ = ["gather_rows", "mean_count", "rank_and_world"]
 
@@ -25,9 +26,31 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     if world == 1:
         return rows
     if torch.is_grad_enabled() and rows.requires_grad:
-        return torch.cat(all_gather(rows.contiguous()), dim=0)
-    found = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(world)]
-    dist.all_gather(found, rows.detach().contiguous())
+        gathered: torch.Tensor = _Gathered.apply(rows)
+        return gathered
+    return _gather(rows)
+
+
+class _Gathered(torch.autograd.Function):
+    """Rows of every process; what comes back to a row is the sum of what every process sends it."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
+        ctx.count = len(rows)
+        return _gather(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        start = dist.get_rank() * ctx.count
+        return total[start : start + ctx.count]
+
+
+def _gather(rows: torch.Tensor) -> torch.Tensor:
+    rows = rows.detach().contiguous()
+    found = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(found, rows)
     return torch.cat(found, dim=0)
 
 

@@ -71,7 +71,7 @@ def named_bundles(values: list[str]) -> dict[str, Path]:
     for value in values:
         name, separator, path = value.partition("=")
         if not separator or "/" in name:
-            name, path = Path(value).resolve().name, value
+            name, path = Path(value).absolute().name, value
         if not name or name in found:
             raise InvalidInputError(
                 f"Give each --model a name of its own, as name=PATH; {value!r} has none or a used one."

@@ -14,7 +14,6 @@ from vlkd_serving.errors import RateLimitedError
 from vlkd_serving.security.keys import KeyRing, add_key
 from vlkd_serving.security.rate_limit import RateLimiter
 
-
 HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping")
 
 

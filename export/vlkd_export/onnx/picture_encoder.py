@@ -1,9 +1,10 @@
 """uint8 pictures of any size to vectors: resize, crop and normalisation inside the graph.
 
 ONNX's own ``Resize(antialias=1)`` rounds and clips nowhere between its two passes: of 3,072 bytes of a striped picture
-made 32 x 32, 4 % were one step of 255 off Pillow's with ``exclude_outside``, 12 % by up to seven without it. Here the resize is what Pillow does: a product with a matrix of weights along each
-axis, rounded to whole bytes after each. The weights are made in the graph from the picture's size, in integers as far
-as it goes, so that they keep float32's precision for large pictures too.
+made 32 x 32, 4 % were one step of 255 off Pillow's with ``exclude_outside``, 12 % by up to seven without it. Here the
+resize is what Pillow does: a product with a matrix of weights along each axis, rounded to whole bytes after each. The
+weights are made in the graph from the picture's size, in integers as far as it goes, so that they keep float32's
+precision for large pictures too.
 
 Source of the weights: ``precompute_coeffs`` in Pillow's ``libImaging/Resample.c``.
 """

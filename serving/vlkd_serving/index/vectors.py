@@ -34,12 +34,12 @@ def normalise(vectors: NDArray[np.generic], first_row: int = 0) -> FloatArray:
         raise InvalidInputError(f"Vectors must have the shape (items, dim), got {numbers.shape}.")
     norms = np.sqrt(np.einsum("nd,nd->n", numbers, numbers))  # (N,)
     if 0 < norms.min(initial=1.0) and norms.max(initial=1.0) < np.inf:  # neither is true of NaN
-        return numbers / norms[:, None]
+        return np.asarray(numbers / norms[:, None])
     bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
     if bad.size:
         row = first_row + bad[0]
         raise InvalidInputError(f"Row {row} cannot be indexed: it is all zeros or holds NaN or infinity.")
-    return numbers / norms[:, None]
+    return np.asarray(numbers / norms[:, None])
 
 
 def blocks_of(vectors: NDArray[np.generic], rows: int = BLOCK_ROWS) -> Iterator[FloatArray]:
@@ -119,7 +119,7 @@ class KeptVectors:
             (Q, K).
         """
         if len(rows) == 1 and rows.min() >= 0:  # one query waits for one answer: no detour
-            return (self.rows(rows[0]) @ queries[0])[None]
+            return np.asarray(self.rows(rows[0]) @ queries[0])[None]
         found = np.empty(rows.shape, dtype=np.float32)
         for start in range(0, len(rows), 256):  # bounds the copy that the gather makes
             part = slice(start, start + 256)

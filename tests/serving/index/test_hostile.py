@@ -253,16 +253,18 @@ def test_a_torn_log_is_read_up_to_the_tear(index: Path, size: int) -> None:
 
 
 def test_every_bit_of_a_small_log(index: Path) -> None:
-    """Flipped at 100 places: an error, or exactly the records before the flip."""
-    good, rng = wal(index).read_bytes(), np.random.default_rng(0)
+    """Flipped at 100 places: an error, or exactly the records before the flip, with their vectors."""
+    good, rng, vectors = wal(index).read_bytes(), np.random.default_rng(0), IndexReader.open(index).vectors()
     for position in rng.integers(len(good), size=100):
         content = bytearray(good)
         content[position] ^= 1 << int(rng.integers(8))
         wal(index).write_bytes(bytes(content))
         try:
-            found = [item.id for item in IndexReader.open(index).items()][40:]
+            reader = IndexReader.open(index)
         except VlkdError:
             continue
+        found = [item.id for item in reader.items()][40:]
+        np.testing.assert_array_equal(reader.vectors(), vectors[: len(reader)])
         assert found == ["new0", "new1", "new2"][: len(found)] and len(found) >= 2
 
 

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "demos": {"vlkd_serving"},
 }
 HEAVY = {"torch", "torchvision", "transformers", "timm"}
-ABOVE_GROUND = ("vlkd_hub.models", "vlkd_hub.inference")
+ABOVE_GROUND = ("vlkd_hub.models", "vlkd_hub.inference", "vlkd_hub.picture_cache")
 MODEL_MAY_IMPORT = {"torch", "transformers", "timm"} | set(sys.stdlib_module_names)
 MAX_LINES = 500
 

@@ -287,7 +287,7 @@ class VlkdForConditionalGeneration(VlkdPreTrainedModel, GenerationMixin):
             labels: targets, -100 where there is none.
             clean_input_ids: the uncorrupted text, when its embedding is wanted too (TTDM and ITCL), in one pass.
             clean_attention_mask: of ``clean_input_ids``.
-            labelled_logits_only: compute logits only where ``labels`` is not -100; saves most of the output layer.
+            labelled_logits_only: logits only where ``labels`` is not -100, and no loss: for a method with its own.
             use_cache: return a cache for the next step.
             token_type_ids: accepted because BERT tokenizers make them; one segment is all this model has.
 
@@ -313,9 +313,9 @@ class VlkdForConditionalGeneration(VlkdPreTrainedModel, GenerationMixin):
         )
         hidden, loss = decoded.last_hidden_state, None
         if labelled_logits_only and labels is not None:
-            hidden, labels = hidden[labels != -100], labels[labels != -100]
+            hidden = hidden[labels != -100]
         logits = self.lm_head(hidden)
-        if labels is not None:
+        if labels is not None and not labelled_logits_only:
             loss = nn.functional.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), ignore_index=-100)
         text_embeds = getattr(encoder_outputs, "text_embeds", None)
         if clean_input_ids is not None:

@@ -52,7 +52,7 @@ class VlkdSeq2SeqOutput(ModelOutput):
     """What the generating model returns.
 
     Attributes:
-        loss: mean cross-entropy over the labelled tokens, when ``labels`` were given.
+        loss: mean cross-entropy over the labelled tokens, when ``labels`` were given and not ``labelled_logits_only``.
         logits: ``(batch, target length, vocabulary)``, or ``(labelled tokens, vocabulary)`` when
             ``labelled_logits_only`` was set.
         past_key_values: the decoder's cache.

@@ -33,8 +33,9 @@ $(INSTALLED): pyproject.toml
 quickstart: $(INSTALLED)  ## the whole path on made-up scenes, in .quickstart
 	$(BIN)/vlkd quickstart $(ARGS)
 
+# One process a core, one thread each; a file's tests stay together and share what they set up.
 test: $(INSTALLED)  ## the default tests: CPU, no network; ARGS="-k word" narrows them
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 # Environments of their own, for packages that want other versions than ours. They see what $(VENV) holds, torch above
 # all, behind what they install themselves.

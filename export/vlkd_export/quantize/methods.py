@@ -78,7 +78,7 @@ def _share_of_products(model: onnx.ModelProto) -> float:
     held = {
         kind: sum(sizes[n.input[1]] for n in quantizable(model) if n.op_type == kind) for kind in ("MatMul", "Conv")
     }
-    return held["MatMul"] / max(1, sum(held.values()))
+    return float(held["MatMul"] / max(1, sum(held.values())))
 
 
 def _fp32(source: Path, target: Path, exclude: set[str], feeds: Sequence[Feeds], calibration: str) -> onnx.ModelProto:

@@ -72,14 +72,14 @@ def test_a_part_that_is_not_finite_is_named(tiny_student: Path, tmp_path: Path, 
         trainer.train()
 
 
-def test_what_is_frozen_rests_and_what_learns_drops_out(tiny_student: Path, tmp_path: Path) -> None:
-    """Dropout in a frozen encoder is noise and a quarter of a step's time."""
-    trainer = make_trainer(tiny_student, tmp_path, freeze=["vlkd.text_encoder"])
+@pytest.mark.parametrize("rest", [True, False])
+def test_what_is_frozen_may_rest_while_what_learns_drops_out(tiny_student: Path, tmp_path: Path, rest: bool) -> None:
+    trainer = make_trainer(tiny_student, tmp_path, freeze=["vlkd.text_encoder"], rest_frozen=rest)
     modes: list[tuple[bool, bool]] = []
     encoder, decoder = trainer.model.vlkd.text_encoder, trainer.model.decoder
     encoder.register_forward_pre_hook(lambda *_: modes.append((encoder.training, decoder.training)))
     trainer.train()
-    assert set(modes) == {(False, True)}
+    assert set(modes) == {(not rest, True)}
 
 
 def test_a_freeze_prefix_that_names_nothing_is_refused(tiny_student: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 
 import vlkd_hub.models  # noqa: F401  tells the Auto classes about the students
 from vlkd_hub.bundle import read_manifest, write_manifest
+from vlkd_hub.errors import BundleError
 from vlkd_hub.inference import TorchStudent
 from vlkd_hub.runtime import OnnxStudent
 
@@ -178,9 +179,12 @@ def test_a_bundle_has_no_code_to_turn_on(tiny_bundle: Path, tmp_path: Path, ran:
     folder = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, folder)
     (folder / "canary.py").write_text(canary_code(ran))
-    names = ("config.json", "processor_config.json", "tokenizer_config.json", "preprocessor_config.json")
-    plant_in_files(folder, PLANTED, names)
+    plant_in_files(folder, PLANTED, ("config.json", "tokenizer_config.json", "preprocessor_config.json"))
     write_manifest(folder, read_manifest(folder, verify=False))
     student = OnnxStudent.from_pretrained(folder)
     assert len(student.caption([Image.new("RGB", (40, 40))], max_new_tokens=2)) == 1
+    plant_in_files(folder, PLANTED, ("processor_config.json",))  # among its tasks too, where it is no task
+    write_manifest(folder, read_manifest(folder, verify=False))
+    with pytest.raises(BundleError, match="a task is not a prompt"):
+        OnnxStudent.from_pretrained(folder)
     assert not ran.exists()

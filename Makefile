@@ -33,7 +33,6 @@ $(INSTALLED): pyproject.toml
 quickstart: $(INSTALLED)  ## the whole path on made-up scenes, in .quickstart
 	$(BIN)/vlkd quickstart $(ARGS)
 
-# ARGS="-n 2 --dist loadfile" takes two processes and half the time; a worker has died there, of what is not known yet.
 test: $(INSTALLED)  ## the default tests: CPU, no network; ARGS="-k word" narrows them
 	$(BIN)/python -m pytest $(ARGS)
 

@@ -35,7 +35,7 @@ def main() -> None:
     rows += [_caption_row(example, place < EACH) for place, example in enumerate(captions)]
     sheet = draw(rows, options.data / options.split)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(255, dither=Image.Dither.NONE).save(options.output, optimize=True)
+    sheet.save(options.output, optimize=True)
 
 
 def _ends(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:

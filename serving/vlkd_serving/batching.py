@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError
+from vlkd_serving.errors import UnavailableError
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.slots import Slots
+from vlkd_serving.waiting import WaitingLine, fail
 
 __all__ = ["BatchFunction", "DynamicBatcher"]
 
@@ -33,7 +33,7 @@ class _Entry(Generic[Item, Result]):
     arrived: float = field(default_factory=time.perf_counter)
 
 
-class DynamicBatcher(Generic[Item, Result]):
+class DynamicBatcher(WaitingLine, Generic[Item, Result]):
     """Collects items for one model part and runs them in batches on a thread.
 
     An idle part starts on the first item at once. It waits for company only while :meth:`expect` says that more items
@@ -63,48 +63,18 @@ class DynamicBatcher(Generic[Item, Result]):
         max_queue: int,
         metrics: Metrics,
     ) -> None:
-        self.part = part
+        super().__init__(part, max_delay_s=max_delay_s, max_queue=max_queue, metrics=metrics)
         self._run = run
         self._executor = executor
         self._slots = slots
         self._max_batch = max_batch
-        self._max_delay_s = max_delay_s
-        self._max_queue = max_queue
-        self._metrics = metrics
         self._queue: deque[_Entry[Item, Result]] = deque()
-        self._expected = 0
-        self._changed = asyncio.Event()
-        self._worker: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Start the worker; call it inside the running event loop."""
-        self._worker = asyncio.get_running_loop().create_task(self._work(), name=f"batcher-{self.part}")
 
     async def stop(self) -> None:
         """Stop the worker; items that still wait fail with :class:`UnavailableError`."""
-        if self._worker is None:
-            return
-        self._worker.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._worker
-        self._worker = None
+        await self._halt()
         while self._queue:
-            _set_exception(self._queue.popleft(), UnavailableError("The server is shutting down."))
-
-    @property
-    def alive(self) -> bool:
-        """Whether the worker runs."""
-        return self._worker is not None and not self._worker.done()
-
-    @contextmanager
-    def expect(self, items: int = 1) -> Iterator[None]:
-        """Tell that ``items`` are being prepared and will be submitted when the body ends."""
-        self._expected += items
-        try:
-            yield
-        finally:
-            self._expected -= items
-            self._changed.set()
+            fail(self._queue.popleft().future, UnavailableError("The server is shutting down."))
 
     async def submit(
         self, item: Item, deadline: float, key: Hashable = None, *, priority: int = 0, length: int = 0
@@ -123,47 +93,22 @@ class DynamicBatcher(Generic[Item, Result]):
             DeadlineError: no result in time.
             UnavailableError: the batcher is not running.
         """
-        if not self.alive:
-            raise UnavailableError("The server is not ready.")
-        if len(self._queue) >= self._max_queue:
-            self._metrics.rejected.labels(reason="queue_full").inc()
-            raise OverloadedError(f"{self._max_queue} items already wait; retry shortly.")
+        self._admit()
         entry: _Entry[Item, Result] = _Entry(
             item, key, deadline, priority, length, asyncio.get_running_loop().create_future()
         )
         self._queue.append(entry)
         self._depth()
         self._changed.set()
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await entry.future
-        except TimeoutError:
-            self._metrics.rejected.labels(reason="deadline").inc()
-            raise DeadlineError("The answer was not ready in time.") from None
+        return await self._answer(entry.future, deadline)
 
     async def _work(self) -> None:
         while True:
-            await self._gather()
+            await self._company(lambda: not self._queue, lambda: len(self._queue) < self._max_batch)
             async with self._slots:
                 batch = self._take()
                 if batch:
                     await self._execute(batch)
-
-    async def _gather(self) -> None:
-        """Return when a batch should start: at least one item, and nobody else worth waiting for."""
-        loop = asyncio.get_running_loop()
-        while not self._queue:
-            self._changed.clear()
-            await self._changed.wait()
-        await asyncio.sleep(0)  # let requests that became ready in this same turn of the loop join
-        until = loop.time() + self._max_delay_s
-        while self._expected > 0 and len(self._queue) < self._max_batch:
-            self._changed.clear()
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._changed.wait()
-            except TimeoutError:
-                return
 
     def _take(self) -> list[_Entry[Item, Result]]:
         """The first live item and those of its key nearest to it in length; the dead ones are dropped."""
@@ -190,7 +135,7 @@ class DynamicBatcher(Generic[Item, Result]):
             results = await asyncio.get_running_loop().run_in_executor(self._executor, self._call, batch)
         except asyncio.CancelledError:
             for entry in batch:
-                _set_exception(entry, UnavailableError("The server is shutting down."))
+                fail(entry.future, UnavailableError("The server is shutting down."))
             raise
         except Exception as error:
             await self._isolate(batch, error)
@@ -202,7 +147,7 @@ class DynamicBatcher(Generic[Item, Result]):
     async def _isolate(self, batch: list[_Entry[Item, Result]], error: Exception) -> None:
         """Halve a failed batch until the items at fault stand alone; the others get their results."""
         if len(batch) == 1:
-            _set_exception(batch[0], error)
+            fail(batch[0].future, error)
             return
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
@@ -217,11 +162,3 @@ class DynamicBatcher(Generic[Item, Result]):
         if len(results) != len(batch):
             raise RuntimeError(f"{self.part} returned {len(results)} results for {len(batch)} items")
         return results
-
-    def _depth(self) -> None:
-        self._metrics.queue_depth.labels(part=self.part).set(len(self._queue))
-
-
-def _set_exception(entry: _Entry[Item, Result], error: Exception) -> None:
-    if not entry.future.done():
-        entry.future.set_exception(error)

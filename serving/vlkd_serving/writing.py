@@ -8,15 +8,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from vlkd_hub.runtime.stepwise import Step, Written
-from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError
+from vlkd_serving.errors import UnavailableError
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.protocol import Floats
 from vlkd_serving.slots import Slots
+from vlkd_serving.waiting import WaitingLine, fail
 
 __all__ = ["ContinuousWriter", "TokenListener", "WriteFunction"]
 
@@ -48,7 +48,7 @@ class _Cohort:
     """Tokens of each open text so far."""
 
 
-class ContinuousWriter:
+class ContinuousWriter(WaitingLine):
     """Writes texts for many requests at once, step by step.
 
     Texts that start together form a cohort, since the decoder reads one position for all its rows. Several cohorts are
@@ -80,54 +80,24 @@ class ContinuousWriter:
         max_queue: int,
         metrics: Metrics,
     ) -> None:
-        self.part = part
+        super().__init__(part, max_delay_s=max_delay_s, max_queue=max_queue, metrics=metrics)
         self._write = write
         self._executor = executor
         self._slots = slots
         self._max_rows = max_rows
         self._max_cohorts = max_cohorts
-        self._max_delay_s = max_delay_s
-        self._max_queue = max_queue
-        self._metrics = metrics
         self._queue: list[_Entry] = []
         self._cohorts: deque[_Cohort] = deque()
-        self._expected = 0
-        self._changed = asyncio.Event()
         self._attention = threading.Event()
-        self._worker: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Start the worker; call it inside the running event loop."""
-        self._worker = asyncio.get_running_loop().create_task(self._work(), name=f"writer-{self.part}")
 
     async def stop(self) -> None:
         """Stop the worker; texts that are not done fail with :class:`UnavailableError`."""
-        if self._worker is None:
-            return
         self._attention.set()
-        self._worker.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._worker
-        self._worker = None
+        await self._halt()
         for entry in [*self._queue, *(entry for cohort in self._cohorts for entry in cohort.entries)]:
-            _fail(entry, UnavailableError("The server is shutting down."))
+            fail(entry.future, UnavailableError("The server is shutting down."))
         self._queue.clear()
         self._cohorts.clear()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the worker runs."""
-        return self._worker is not None and not self._worker.done()
-
-    @contextmanager
-    def expect(self, items: int = 1) -> Iterator[None]:
-        """Tell that ``items`` are being prepared and will be submitted when the body ends."""
-        self._expected += items
-        try:
-            yield
-        finally:
-            self._expected -= items
-            self._changed.set()
 
     async def submit(
         self,
@@ -152,47 +122,27 @@ class ContinuousWriter:
             DeadlineError: not done in time.
             UnavailableError: the writer is not running.
         """
-        if not self.alive:
-            raise UnavailableError("The server is not ready.")
-        if len(self._queue) >= self._max_queue:
-            self._metrics.rejected.labels(reason="queue_full").inc()
-            raise OverloadedError(f"{self._max_queue} texts already wait to be written; retry shortly.")
+        self._admit()
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
         self._queue.append(_Entry(context, settings, deadline, priority, on_token, future))
         self._depth()
         self._changed.set()
         self._attention.set()
         try:
-            async with asyncio.timeout_at(deadline):
-                return await future
-        except TimeoutError:
-            self._metrics.rejected.labels(reason="deadline").inc()
-            raise DeadlineError("The answer was not ready in time.") from None
+            return await self._answer(future, deadline)
         finally:
             self._attention.set()  # a row that nobody waits for is dropped at the next step
 
     async def _work(self) -> None:
         while True:
-            await self._gather()
+            await self._company(
+                lambda: not self._queue and not self._cohorts,
+                lambda: not self._cohorts and len(self._queue) < self._max_rows,
+            )
             async with self._slots:
                 self._form_cohorts()
                 if self._cohorts:
                     await self._advance(self._cohorts.popleft())
-
-    async def _gather(self) -> None:
-        """Return when there is something to write; with nothing begun, wait a little for who is expected."""
-        while not self._queue and not self._cohorts:
-            self._changed.clear()
-            await self._changed.wait()
-        await asyncio.sleep(0)  # let requests that became ready in this same turn of the loop join
-        until = asyncio.get_running_loop().time() + self._max_delay_s
-        while not self._cohorts and self._expected > 0 and len(self._queue) < self._max_rows:
-            self._changed.clear()
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._changed.wait()
-            except TimeoutError:
-                return
 
     def _form_cohorts(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -261,14 +211,6 @@ class ContinuousWriter:
         """After a failure, write each text of the cohort alone; one that fails alone is at fault."""
         live = [entry for entry in cohort.entries if not entry.future.done()]
         if len(live) == 1 and len(cohort.entries) == 1:
-            _fail(live[0], error)
+            fail(live[0].future, error)
             return
         self._cohorts.extend(_Cohort([entry]) for entry in live)
-
-    def _depth(self) -> None:
-        self._metrics.queue_depth.labels(part=self.part).set(len(self._queue))
-
-
-def _fail(entry: _Entry, error: Exception) -> None:
-    if not entry.future.done():
-        entry.future.set_exception(error)

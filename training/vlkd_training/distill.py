@@ -29,10 +29,17 @@ from .runs import Run, is_main_process
 from .saving import save_model
 from .views import RandomViews
 
-__all__ = ["cached_picture_tokens", "encoder_means", "picture_source", "run_distill", "teacher_text_vectors"]
+__all__ = [
+    "SOLVE_ON",
+    "cached_picture_tokens",
+    "encoder_means",
+    "picture_source",
+    "run_distill",
+    "teacher_text_vectors",
+]
 
 _console = Console(stderr=True)
-_SOLVE_ON = 5000
+SOLVE_ON = 5000
 """Texts that the least-squares start of W_e is solved on: an order above the width of any encoder here."""
 
 _DATA_OPTIONS = ("mask_ratio", "poisson_lambda", "max_length", "views")
@@ -93,7 +100,7 @@ def run_distill(
     metrics: dict[str, float] = {}
     lineage = {"recipe": str(recipe_name), "data": data, "teacher": teacher_path, "source": recipe.source}
     if recipe.student.least_squares_init:
-        chosen = np.random.default_rng(seed).permutation(len(rows))[:_SOLVE_ON]
+        chosen = np.random.default_rng(seed).permutation(len(rows))[:SOLVE_ON]
         means = encoder_means(student, processor, [rows.texts[row] for row in chosen], root)["vectors"]
         cosine = solve_text_projection(student, means, vectors[chosen])
         _console.print(f"W_e solved by least squares: mean cosine to the teacher's text vectors {cosine:.3f}")

@@ -17,7 +17,7 @@ from .build import build_student, load_teacher, solve_text_projection
 from .cache import weights_fingerprint
 from .checks import check_vocabulary
 from .data.open import stream_records
-from .distill import encoder_means, teacher_text_vectors
+from .distill import SOLVE_ON, encoder_means, teacher_text_vectors
 from .encoders import cache_dir
 from .phases import check_options, train_phase
 from .recipe import Phase, load_recipe
@@ -28,9 +28,6 @@ from .teachers import TextTeacher
 __all__ = ["run_stream_distill"]
 
 _console = Console(stderr=True)
-_SOLVE_ON = 5000
-"""Texts at the head of the stream that the least-squares start of W_e is solved on."""
-
 _DATA_OPTIONS = ("mask_ratio", "poisson_lambda", "max_length", "shuffle_buffer")
 
 
@@ -105,9 +102,9 @@ def _collator(
 def _solve(
     student: Any, processor: Any, teacher: Any, teacher_processor: Any, data: str, split: str, root: Path
 ) -> float:
-    """The least-squares start of W_e on the head of the stream."""
+    """The least-squares start of W_e on the head of the stream, as many texts as a cached run takes."""
     captions = (caption for record in stream_records(data, split) for caption in record.captions)
-    texts = list(islice(captions, _SOLVE_ON))
+    texts = list(islice(captions, SOLVE_ON))
     if not texts:
         raise DataError(f"{data} ({split}) holds no caption; distillation needs pictures with captions.")
     vectors = teacher_text_vectors(teacher, teacher_processor, texts, root)

@@ -61,7 +61,6 @@ class SCSTMethod(Method):
         self.reward, self.processor, self.baseline = reward, processor, baseline
         self.temperature, self.samples = temperature, samples
         self.max_new_tokens = max_new_tokens or processor.generation_kwargs("caption").get("max_new_tokens", 32)
-        self.scores: dict[str, float] = {}
 
     @torch.no_grad()
     def prepare(self, model: Any, batch: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,9 @@ INSTALLED := $(VENV)/.installed
 # torch and torchvision go first and together, so that the resolver picks two that belong to each other.
 TORCH ?= torch torchvision
 # Bytecode is made for what is imported, when it is imported: a third of the install time saved.
+# So it must be allowed to be kept: without it each of the quickstart's ten commands compiles torch and transformers anew.
 PIP_FLAGS ?= --no-compile --disable-pip-version-check --quiet
+unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import subprocess
@@ -19,6 +18,7 @@ from vlkd_hub.quickstart import report
 from vlkd_hub.quickstart.answers import Answers, ask
 from vlkd_hub.quickstart.plan import QUERY, plan
 from vlkd_hub.quickstart.runner import Runner
+from vlkd_hub.reports import write_report
 
 __all__ = ["quickstart"]
 
@@ -80,5 +80,4 @@ def _write(path: Path, answers: Answers, reports: dict[str, Any], seconds: dict[
         "answers": asdict(answers),
         **reports,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_report(path, facts)

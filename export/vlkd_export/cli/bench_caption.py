@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from vlkd_hub.reports import write_report
 
 __all__ = ["caption"]
 
@@ -133,9 +134,7 @@ def _finish(report: dict[str, Any], busy: float | None, json_path: Path | None) 
     if busy is not None and busy > BUSY:
         words = f"warning: {busy:.0%} of the processors was at other work before the run; the ratios say little"
         typer.secho(words, fg=typer.colors.YELLOW, err=True)
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(json_path, report)
 
 
 def _pictures(data: Path | None) -> list[Any]:

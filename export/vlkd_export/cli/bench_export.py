@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from vlkd_hub.reports import write_report
 
 if TYPE_CHECKING:
     from vlkd_export.bench_export.ways import Bench
@@ -62,9 +63,7 @@ def bench_export(
     console.print(
         f"{threads} threads, median of {runs} in turns; busy before {busy}; load average {loads[0]} to {loads[1]}"
     )
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(json_path, report)
 
 
 def _tower(work: Path, threads: int, runs: int) -> dict[str, Bench]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from vlkd_export.quantize.settings import CALIBRATIONS, PRECISIONS, QuantizeSett
 from vlkd_export.settings import AUTO, DTYPES, TASKS, ExportSettings
 from vlkd_hub.bundle import Manifest
 from vlkd_hub.errors import InvalidInputError
+from vlkd_hub.reports import write_report
 
 __all__ = ["export"]
 
@@ -131,9 +131,7 @@ def export(
     with Console(stderr=True).status(f"loading {model}") as status:
         manifest, cost = _written(model, output, settings, fewer_bits, status.update)
     report = _report(output, manifest) | ({} if cost is None else {"quantization": cost})
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(json_path, report)
     if cost is not None:
         say_what_it_cost(cost)
         return
@@ -163,9 +161,7 @@ def _to_target(
             lambda path: _written(model, path, settings, fewer_bits, status.update),
             status.update,
         )
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(json_path, report)
     for line in lines:
         typer.echo(line)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from vlkd_hub.reports import write_report
 
 __all__ = ["verify"]
 
@@ -68,6 +69,4 @@ def verify(
         tokens, _ = check_tokens(reference, student, pictures)
         report |= {"tensors": [asdict(item) for item in tensors], "tokens": [asdict(item) for item in tokens]}
         typer.echo(f"equal to {model} in torch: {len(tensors)} graphs, {sum(item.texts for item in tokens)} texts")
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(json_path, report)

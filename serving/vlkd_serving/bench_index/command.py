@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from contextlib import ExitStack
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from vlkd_hub.reports import write_report
 
 __all__ = ["index"]
 
@@ -65,9 +66,7 @@ def index(
             task = progress.add_task(name, total=1)
             report[name] = steps.in_own_process(step, *args)
             progress.advance(task)
-            if json_path is not None:
-                json_path.parent.mkdir(parents=True, exist_ok=True)
-                json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            write_report(json_path, report)
     _print(report)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from vlkd_hub.reports import write_report
 
 __all__ = ["serve"]
 
@@ -63,9 +64,7 @@ def serve(
                 f"{report[name]['times']:.1f}x"
             )
     _print_rest(report)
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(json_path, report)
 
 
 def _print_throughput(what: str, report: dict[str, Any]) -> None:

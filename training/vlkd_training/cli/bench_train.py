@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from vlkd_hub.reports import write_report
 
 __all__ = ["train"]
 
@@ -51,6 +52,4 @@ def train(
         held = f"chunks of {item['chunk']}" if item["chunk"] else "whole"
         typer.echo(f"batch {item['batch']} {held}: peak {item['peak_mib']:,.0f} MiB, {item['seconds']:.1f} s")
     typer.echo(f"load average before {load}, after {report['load_after']}")
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(json_path, report)

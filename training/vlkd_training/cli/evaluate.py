@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vlkd_hub.errors import DataError
+from vlkd_hub.reports import write_report
 from vlkd_training.data.jsonl import read_jsonl
 from vlkd_training.data.open import load_records, stream_records
 from vlkd_training.data.records import QuestionAnswer
@@ -61,7 +60,7 @@ def evaluate(
         for note in notes(name, measured):
             console.print(note, highlight=False, markup=False)
     if json_path is not None:
-        _write_json(json_path, report)
+        write_report(json_path, report)
 
 
 class _Bars:
@@ -97,10 +96,3 @@ def _class_names(data: str) -> list[str] | None:
     if not path.is_file():
         return None
     return sorted({str(fields["class_name"]) for _, fields in read_jsonl(path) if "class_name" in fields})
-
-
-def _write_json(path: Path, report: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

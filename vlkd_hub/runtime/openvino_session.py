@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -46,7 +47,7 @@ class OpenVinoSession:
         threads = default_threads(threads)
         openvino = require("openvino", "openvino")
         check_external_data(path, allowed_external or set())
-        core = openvino.Core()
+        core = _core()
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise MissingDependencyError(
                 "bf16 was asked for and this processor does not have it (AVX-512 BF16 or AMX). Ask for openvino-fp32."
@@ -119,6 +120,17 @@ class OpenVinoSession:
             kind = str(info["runtimePrecision"].value) if "runtimePrecision" in info else "?"
             counts[kind] = counts.get(kind, 0) + 1
         return counts
+
+
+@cache
+def _core() -> Any:
+    """The one ``openvino.Core`` of the process, made at the first call and never given back.
+
+    On processors with AMX the CPU plugin swaps the calling thread's stack for signals, and swaps it back when its core
+    goes. Two cores that go in the order they came leave the thread with a stack that is no longer mapped, and the next
+    signal, SIGTERM or SIGCHLD, ends the process with a segmentation fault (seen with OpenVINO 2026.4.1).
+    """
+    return require("openvino", "openvino").Core()
 
 
 def _one_line(error: Exception) -> str:

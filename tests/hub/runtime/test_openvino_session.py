@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -107,3 +109,24 @@ def test_placement_counts_the_layers(session: OpenVinoSession) -> None:
     """So that a person sees what really runs in which type."""
     placed = session.placement()
     assert placed["f32"] > 10 and "bf16" not in placed
+
+
+SIGNALLED = """
+import faulthandler, gc, os, signal, sys
+from vlkd_hub.runtime.openvino_session import OpenVinoSession
+
+faulthandler.enable()  # from here on this thread takes its signals on a stack of their own
+signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+sessions = [OpenVinoSession(sys.argv[1], threads=1) for _ in range(2)]
+while sessions:
+    del sessions[0]
+    gc.collect()
+    os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_signals_arrive_after_sessions_have_gone(tiny_bundle: Path) -> None:
+    """A server that unloads a model must live on to hear SIGTERM; with a core a session it died of it, on AMX."""
+    line = [sys.executable, "-c", SIGNALLED, str(tiny_bundle / "onnx" / "text_encoder.onnx")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["heard", "heard"]), done.stderr[-2000:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -10,12 +11,14 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from vlkd_serving.errors import UnavailableError
+from vlkd_serving.errors import UnavailableError, UnprocessableError
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.slots import Slots
 from vlkd_serving.waiting import WaitingLine, fail
 
 __all__ = ["BatchFunction", "DynamicBatcher"]
+
+logger = logging.getLogger("vlkd.serving")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -69,6 +72,7 @@ class DynamicBatcher(WaitingLine, Generic[Item, Result]):
         self._slots = slots
         self._max_batch = max_batch
         self._queue: deque[_Entry[Item, Result]] = deque()
+        self._good: tuple[Item, Hashable] | None = None  # the last item that ran, and its options
 
     async def stop(self) -> None:
         """Stop the worker; items that still wait fail with :class:`UnavailableError`."""
@@ -92,6 +96,8 @@ class DynamicBatcher(WaitingLine, Generic[Item, Result]):
             OverloadedError: too many items wait.
             DeadlineError: no result in time.
             UnavailableError: the batcher is not running.
+            UnprocessableError: the part fails on this item and works on others.
+            Exception: what ``run`` raised, where it fails on others too.
         """
         self._admit()
         entry: _Entry[Item, Result] = _Entry(
@@ -132,14 +138,19 @@ class DynamicBatcher(WaitingLine, Generic[Item, Result]):
             self._metrics.queue_seconds.labels(part=self.part).observe(time.perf_counter() - entry.arrived)
         self._metrics.batch_size.labels(part=self.part).observe(len(batch))
         try:
-            results = await asyncio.get_running_loop().run_in_executor(self._executor, self._call, batch)
+            await self._settle(batch)
         except asyncio.CancelledError:
             for entry in batch:
                 fail(entry.future, UnavailableError("The server is shutting down."))
             raise
+
+    async def _settle(self, batch: list[_Entry[Item, Result]]) -> None:
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self._executor, self._call, batch)
         except Exception as error:
             await self._isolate(batch, error)
             return
+        self._good = batch[0].item, batch[0].key
         for entry, result in zip(batch, results, strict=True):
             if not entry.future.done():
                 entry.future.set_result(result)
@@ -147,6 +158,9 @@ class DynamicBatcher(WaitingLine, Generic[Item, Result]):
     async def _isolate(self, batch: list[_Entry[Item, Result]], error: Exception) -> None:
         """Halve a failed batch until the items at fault stand alone; the others get their results."""
         if len(batch) == 1:
+            if await self._item_is_at_fault():
+                logger.warning("%s fails on an input and works on others", self.part, exc_info=error)
+                error = UnprocessableError(f"The model's {self.part} cannot process this input.")
             fail(batch[0].future, error)
             return
         middle = len(batch) // 2
@@ -154,6 +168,17 @@ class DynamicBatcher(WaitingLine, Generic[Item, Result]):
             live = [entry for entry in half if not entry.future.done()]
             if live:
                 await self._execute(live)
+
+    async def _item_is_at_fault(self) -> bool:
+        """Whether the part still runs the item that it ran last: then what failed alone is to blame for it."""
+        if self._good is None:
+            return False
+        item, key = self._good
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._run, [item], key)
+        except Exception:
+            return False
+        return True
 
     def _call(self, batch: list[_Entry[Item, Result]]) -> Sequence[Result]:
         begin = time.perf_counter()

@@ -92,7 +92,11 @@ class ServedModel:
         return self._pictures.alive and self._texts.alive and self._writer.alive
 
     async def encode_picture(self, picture: Picture, param: str, deadline: float) -> EncodedPicture:
-        """Embedding and states of one picture, from the cache or from the encoder."""
+        """Embedding and states of one picture, from the cache or from the encoder.
+
+        Raises:
+            UnprocessableError: the picture cannot be read, or the encoder fails on it alone; ``param`` names the field.
+        """
         with self._pictures.expect():
             prepared = await self._pre.picture(picture, self.parts, self.cache, param, deadline)
         if prepared.encoded is not None:
@@ -101,9 +105,12 @@ class ServedModel:
         pixels, priority = prepared.pixels, current().priority
         # Another asker of the same picture may have more time than this one.
         longest = max(deadline, asyncio.get_running_loop().time() + self._settings.deadline_s)
-        return await self.cache.encode(
-            prepared.key, lambda: self._pictures.submit(pixels, longest, priority=priority), deadline
-        )
+        try:
+            return await self.cache.encode(
+                prepared.key, lambda: self._pictures.submit(pixels, longest, priority=priority), deadline
+            )
+        except UnprocessableError as error:
+            raise UnprocessableError(error.message, param) from None
 
     async def encode_texts(self, texts: Sequence[str], deadline: float) -> list[EncodedText]:
         """Embedding and states of each text."""

@@ -13,12 +13,15 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
+
+from vlkd_serving.security.keys import add_key
 
 JSON = {"content-type": "application/json"}
 CAPTION, VQA, SEARCH, EMBED, CHAT = "/v1/caption", "/v1/vqa", "/v1/search", "/v1/embeddings", "/v1/chat/completions"
@@ -74,7 +77,9 @@ ROWS: list[tuple[str, tuple[str, dict[str, Any]], int]] = [
     ("missing field", (VQA, {"json": {"image": GOOD}}), 422),
     ("unknown field", (SEARCH, {"json": {"text": "red", "colour": 1}}), 422),
     ("wrong type", (SEARCH, {"json": {"text": 5}}), 422),
-    ("unknown model", (EMBED, {"json": {"input": "red", "model": "../../etc"}}), 404),
+    ("model name that climbs", (EMBED, {"json": {"input": "red", "model": "../../etc"}}), 404),
+    ("model name that is a path", (EMBED, {"json": {"input": "red", "model": "/etc/passwd"}}), 404),
+    ("model name with NUL", (EMBED, {"json": {"input": "red", "model": "fake\0"}}), 404),
     ("zero-byte picture", (CAPTION, {"files": {"image": ("x.png", b"")}}), 422),
     ("text as a picture", picture(b"hello, this is text"), 422),
     ("PNG signature and zeros", picture(b"\x89PNG\r\n\x1a\n" + b"\0" * 10), 422),
@@ -85,7 +90,8 @@ ROWS: list[tuple[str, tuple[str, dict[str, Any]], int]] = [
     ("PDF", picture(b"%PDF-1.7"), 415),
     ("JPEG 2000", picture(b"\x00\x00\x00\x0cjP  \r\n\x87\n"), 415),
     ("SVG", picture(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 415),
-    ("animation", picture(ANIMATED), 422),
+    ("animated WebP", picture(ANIMATED), 422),
+    ("animated PNG", picture(saved(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:])), 422),
     ("1 x 65,535", picture(saved(Image.new("RGB", (1, 65_535)), "PNG")), 422),
     ("bad base64", (CAPTION, {"json": {"image": "@@@@"}}), 422),
     ("data URL without a comma", (CAPTION, {"json": {"image": "data:image/png;base64"}}), 422),
@@ -96,6 +102,7 @@ ROWS: list[tuple[str, tuple[str, dict[str, Any]], int]] = [
     ("bare path", (CAPTION, {"json": {"image": "/etc/passwd"}}), 422),
     ("any URL", chat("https://example.org/x.png"), 422),
     ("loopback", chat("http://127.0.0.1/x.png"), 422),
+    ("private address", chat("http://10.0.0.5/x.png"), 422),
     ("link-local", chat("http://169.254.169.254/"), 422),
     ("IPv4 in IPv6", chat("http://[::ffff:127.0.0.1]/"), 422),
     ("decimal address", chat("http://2130706433/"), 422),
@@ -153,11 +160,30 @@ def test_bad_input(server: Any, request_: tuple[str, dict[str, Any]], status: in
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert set(error) == {"code", "message", "param", "request_id"} and len(error["message"]) > 10
+    assert error["param"] is not None or status in (400, 413, 415), error
     assert not any(word in answer.text for word in ("Traceback", "0x", "pydantic", "PIL", ".py", "/srv", "/tmp"))
     for _ in range(3):  # a machine that is busy with other things may be slow once, not always
         seconds = min(seconds, timed(server, path, body)[1]) if seconds >= 1.0 else seconds
     assert seconds < 1.0
     assert server.post(EMBED, json={"input": "red"}).status_code == 200
+
+
+def test_names_say_nothing_about_files(server: Any) -> None:
+    """No route takes a path; the name of a model that could be one is answered alike whether there is a file or not."""
+    answers = [server.post(EMBED, json={"input": "red", "model": name}) for name in ("/etc/passwd", "/etc/passwx")]
+    told = [{**answer.json()["error"], "request_id": ""} for answer in answers]
+    assert str(told[0]).replace("passwd", "") == str(told[1]).replace("passwx", "")
+
+
+def test_without_a_key(make_client: Callable[..., Any], tmp_path: Path) -> None:
+    """A row of its own, since the others have no keys."""
+    key = add_key(tmp_path / "keys", "app", ["read"])
+    server = make_client(keys_file=str(tmp_path / "keys"))
+    for headers in ({}, {"X-API-Key": key[:-1]}, {"Authorization": b"Bearer \xff"}):
+        answer, seconds = timed(server, EMBED, {"json": {"input": "red"}, "headers": headers})
+        assert answer.status_code == 401 and seconds < 1.0
+        assert set(answer.json()["error"]) == {"code", "message", "param", "request_id"}
+        assert server.post(EMBED, json={"input": "red"}, headers={"X-API-Key": key}).status_code == 200
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 7), (7, 3)])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from vlkd_serving.batching import DynamicBatcher
-from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError
+from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError, UnprocessableError
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.slots import Slots
 
@@ -133,7 +133,44 @@ def test_one_bad_item_fails_alone() -> None:
 
     results = drive(Recorder(), scenario)
     assert [r for r in results if not isinstance(r, Exception)] == [20, 22, 24, 28, 30, 32, 34, 10]
-    assert isinstance(results[3], ValueError)
+    assert isinstance(results[3], UnprocessableError) and "thirteen" not in str(results[3])
+
+
+def test_who_is_to_blame_for_a_failure() -> None:
+    """An item that fails alone is, where the part still runs what it ran before; else the part's own error is told."""
+    broken = threading.Event()
+
+    def run(items: Sequence[int], key: Any) -> Sequence[int]:
+        if 13 in items or broken.is_set():
+            raise ValueError("thirteen")
+        return items
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> list[Any]:
+        results = []
+        for item in (13, 1, 13):
+            results += await asyncio.gather(batcher.submit(item, later()), return_exceptions=True)
+        broken.set()
+        return [*results, *await asyncio.gather(batcher.submit(2, later()), return_exceptions=True)]
+
+    unknown, good, item, part = drive(run, scenario)
+    assert isinstance(unknown, ValueError) and good == 1
+    assert isinstance(item, UnprocessableError) and isinstance(part, ValueError)
+
+
+def test_stopping_while_a_failed_batch_is_halved_fails_the_rest() -> None:
+    """Those whose half has not been run yet do not wait for their deadline."""
+    recorder = Recorder(delay_s=0.2)
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> list[Any]:
+        tasks = [asyncio.create_task(batcher.submit(n, later())) for n in (13, 1, 2, 3)]
+        await asyncio.sleep(0.3)
+        await batcher.stop()
+        begin = time.perf_counter()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        return [*results, time.perf_counter() - begin]
+
+    *results, seconds = drive(recorder, scenario)
+    assert all(isinstance(result, UnavailableError) for result in results) and seconds < 1
 
 
 def test_a_wrong_number_of_results_is_an_error_for_all() -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from vlkd_serving.errors import TooLargeError, UnprocessableError
+from vlkd_serving.errors import UnprocessableError
 
 __all__ = ["Fetcher", "is_url"]
 
@@ -60,8 +60,7 @@ class Fetcher:
         """The bytes behind a URL.
 
         Raises:
-            UnprocessableError: not allowed, not there, or too slow; ``param`` names the field.
-            TooLargeError: too many bytes.
+            UnprocessableError: not allowed, not there, too slow, or too long; ``param`` names the field.
         """
         until = time.monotonic() + self._timeout_s
         for _ in range(MAX_HOPS + 1):
@@ -124,7 +123,7 @@ class Fetcher:
                 return bytes(body)
             body += chunk
             if len(body) > self._max_bytes:
-                raise TooLargeError(f"A picture may have at most {self._max_bytes} bytes.", param)
+                raise UnprocessableError(f"The picture's URL sends more than {self._max_bytes} bytes.", param)
 
 
 def _left(until: float) -> float:

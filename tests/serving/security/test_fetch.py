@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from vlkd_serving.errors import ServingError, TooLargeError, UnprocessableError
+from vlkd_serving.errors import ServingError, UnprocessableError
+from vlkd_serving.security import fetch
 from vlkd_serving.security.fetch import Fetcher
 
 PUBLIC = "93.184.215.14"
@@ -196,7 +197,7 @@ def test_too_many_redirects_too_large_too_slow_and_not_there(fetcher: Fetcher) -
     loop = "/to/" * 6 + "/picture"
     with pytest.raises(UnprocessableError, match="redirects"):
         fetcher.fetch(f"http://cdn.example.org{loop}")
-    with pytest.raises(TooLargeError):
+    with pytest.raises(UnprocessableError, match="more than 200000 bytes"):
         fetcher.fetch("http://cdn.example.org/large")
     with pytest.raises(UnprocessableError, match="status 404"):
         fetcher.fetch("http://cdn.example.org/nothing")
@@ -204,3 +205,30 @@ def test_too_many_redirects_too_large_too_slow_and_not_there(fetcher: Fetcher) -
     with pytest.raises(ServingError, match="in time"):
         fetcher.fetch("http://cdn.example.org/drip")
     assert time.monotonic() - begin < 2.5
+
+
+@pytest.mark.parametrize(
+    "path", ["/to/http://127.0.0.1/picture", "/to/http://10.0.0.5/x", "/large", "/drip", "/nothing", "/to/" * 6]
+)
+def test_bad_answers_through_the_server(
+    make_client: Callable[..., Any], canary: Canary, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Redirected to where it must not go, too long, too slow, not there: 422 in our shape within a second, and the
+    next good URL is fetched."""
+    connect, port = socket.create_connection, canary.server_address[1]
+
+    def reroute(address: tuple[str, int], timeout: float) -> socket.socket:
+        assert address[0] == PUBLIC, f"connected to {address}"
+        return connect(("127.0.0.1", port), timeout)
+
+    monkeypatch.setattr(fetch, "_resolve", lambda host, _: [PUBLIC] if host == "cdn.example.org" else [host])
+    monkeypatch.setattr(fetch.socket, "create_connection", reroute)
+    client = make_client(fetch_hosts=("cdn.example.org",), fetch_timeout_s=0.5, max_picture_bytes=200_000)
+    begin = time.perf_counter()
+    answer = client.post("/v1/caption", json={"image": f"http://cdn.example.org{path}"})
+    assert time.perf_counter() - begin < 1.0
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (422, "invalid_input", "image"), answer.text
+    assert set(error) == {"code", "message", "param", "request_id"}
+    good = client.post("/v1/caption", json={"image": "http://cdn.example.org/picture"})
+    assert good.json()["caption"] == "a green picture"

@@ -46,3 +46,22 @@ def tiny_teacher(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -
     DualEncoderModel(config).eval().save_pretrained(folder)
     DualEncoderProcessor(processor.image_processor, processor.tokenizer).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An imagefolder of drawn pictures with captions and questions."""
+    from vlkd_export.golden import drawn_pictures
+
+    folder = tmp_path_factory.mktemp("captioned")
+    for split in ("train", "validation", "test"):
+        (folder / split).mkdir()
+        lines = []
+        for number, picture in enumerate(drawn_pictures()[:8]):
+            name = f"{number}.png"
+            picture.image.convert("RGB").save(folder / split / name)
+            captions = [f"a picture of {'red' if number % 2 else 'blue'} square .", "what is there ?"]
+            qa = [{"question": picture.question, "answers": ["red"]}]
+            lines.append(json.dumps({"file_name": name, "captions": captions, "qa": qa}))
+        (folder / split / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+    return folder

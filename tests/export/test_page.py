@@ -22,6 +22,7 @@ BLOCKS = re.findall(r"^```([a-z ]+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
 MARKS = ("# on a machine with a GPU", "# in an environment of its own", "# minutes", "# with an account")
 SHELL = [body.splitlines() for kind, body in BLOCKS if kind == "sh"]
 RUN = [line for block in SHELL if block[0] not in MARKS for line in block]
+LONG = [line for block in SHELL if block[0] == "# minutes" for line in block[1:]]
 CHECKED = [line for block in SHELL if block[0] in MARKS for line in block[1:]]
 PYTHON = {kind: body for kind, body in BLOCKS if kind.startswith("python")}
 
@@ -57,6 +58,24 @@ def test_plain_blocks_run(
     assert capsys.readouterr().out.strip()
     assert (clone / ".quickstart" / "models" / "caption" / "config.pbtxt").is_file()
     assert (clone / ".quickstart" / "for-tensorrt" / "tensorrt" / "plan.json").is_file()
+
+
+def test_the_block_of_minutes_runs(
+    clone: Path, tiny_bundle: Path, captioned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a small student and small data; the large tower that the bench times beside it is left out."""
+    (clone / ".quickstart" / "shapes").symlink_to(tiny_bundle)
+    (clone / ".quickstart" / "data").symlink_to(captioned)
+    monkeypatch.setenv("COLUMNS", "200")
+    quick = {"export": [], "bench": ["--runs", "1", "--no-tower"]}
+    for line in LONG:
+        words = shlex.split(line)[1:]
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *quick[words[0]]])
+        said = capsys.readouterr()
+        assert ended.value.code in (0, None), f"{line}\n{said.err}"
+        assert ("ONNX files" if words[0] == "export" else "x torch fp32") in said.out
+    assert (clone / ".quickstart" / "small" / "quantization.svg").is_file()
 
 
 @pytest.mark.parametrize("line", CHECKED)

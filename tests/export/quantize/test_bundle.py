@@ -24,23 +24,6 @@ from vlkd_hub.runtime import OnnxStudent
 GRAPHS = {"image_encoder", "text_encoder", "cross_attention", "decoder"}
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An imagefolder of drawn pictures."""
-    folder = tmp_path_factory.mktemp("data")
-    for split in ("train", "validation", "test"):
-        (folder / split).mkdir()
-        lines = []
-        for number, picture in enumerate(drawn_pictures()[:8]):
-            name = f"{number}.png"
-            picture.image.convert("RGB").save(folder / split / name)
-            captions = [f"a picture of {'red' if number % 2 else 'blue'} square .", "what is there ?"]
-            qa = [{"question": picture.question, "answers": ["red"]}]
-            lines.append(json.dumps({"file_name": name, "captions": captions, "qa": qa}))
-        (folder / split / "metadata.jsonl").write_text("\n".join(lines) + "\n")
-    return folder
-
-
 def settings(data: Path, **options: Any) -> QuantizeSettings:
     """Quick, and on the CPU alone."""
     quick = {"runs": 1, "calibration_pictures": 8, "providers": ("cpu",)}
@@ -48,11 +31,11 @@ def settings(data: Path, **options: Any) -> QuantizeSettings:
 
 
 @pytest.fixture(scope="module")
-def int8(tiny_bundle: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def int8(tiny_bundle: Path, captioned: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The tiny student in int8, whatever that costs a student with random weights."""
     output = tmp_path_factory.mktemp("int8") / "bundle"
     drop = {"r@10": 100.0, "cider": 1000.0, "vqa": 100.0}
-    report = quantize_bundle(tiny_bundle, output, settings(data, max_drop=drop, report_split="test"))
+    report = quantize_bundle(tiny_bundle, output, settings(captioned, max_drop=drop, report_split="test"))
     return output, report
 
 
@@ -99,7 +82,7 @@ def test_its_certificate_is_its_own(int8: tuple[Path, dict[str, Any]], capsys: p
 
 
 def test_a_loss_that_is_not_allowed_puts_all_back(
-    tiny_bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Path, captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scorer that hates every change: fp32 comes out, and the warnings say so."""
 
@@ -114,32 +97,38 @@ def test_a_loss_that_is_not_allowed_puts_all_back(
             return {"r@10": 50.0 if self.calls == 1 else 10.0}
 
     monkeypatch.setattr(EntryPoint, "load", lambda self: Strict)
-    report = quantize_bundle(tiny_bundle, tmp_path / "bundle", settings(data, max_drop={"r@10": 0.5}, max_trials=4))
+    report = quantize_bundle(
+        tiny_bundle, tmp_path / "bundle", settings(captioned, max_drop={"r@10": 0.5}, max_trials=4)
+    )
     assert {graph for graph, item in report["plan"].items() if item["method"] == "fp32"} >= {"image_encoder"}
     assert report["lost"]["r@10"] <= 0.5 or report["precision"] == "fp32"
     assert any("stays fp32" in line for line in report["warnings"])
 
 
-def test_only_fp32_bundles_and_free_places(int8: tuple[Path, dict[str, Any]], tiny_bundle: Path, data: Path) -> None:
+def test_only_fp32_bundles_and_free_places(
+    int8: tuple[Path, dict[str, Any]], tiny_bundle: Path, captioned: Path
+) -> None:
     """int8 of int8 would lose twice; a folder of a person's own is left alone."""
     with pytest.raises(BundleError, match="is int8; quantization starts from an fp32 bundle"):
-        quantize_bundle(int8[0], int8[0].parent / "again", settings(data))
+        quantize_bundle(int8[0], int8[0].parent / "again", settings(captioned))
     with pytest.raises(BundleError, match="is not a bundle; it is left alone"):
-        quantize_bundle(tiny_bundle, data, settings(data))
+        quantize_bundle(tiny_bundle, captioned, settings(captioned))
 
 
-def test_without_an_evaluator(tiny_bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_evaluator(
+    tiny_bundle: Path, captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The limits are on scores: nothing can be decided without them."""
     monkeypatch.setattr(metrics, "entry_points", lambda group, name: [])
     with pytest.raises(MissingDependencyError, match=r"vlkd-hub\[train\]"):
-        quantize_bundle(tiny_bundle, tmp_path / "bundle", settings(data))
+        quantize_bundle(tiny_bundle, tmp_path / "bundle", settings(captioned))
     assert not (tmp_path / "bundle").exists()
 
 
-def test_data_without_pictures_to_calibrate_on(tiny_bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_data_without_pictures_to_calibrate_on(tiny_bundle: Path, captioned: Path, tmp_path: Path) -> None:
     """Told with the files that were looked for."""
     folder = tmp_path / "data"
-    shutil.copytree(data / "validation", folder / "other")
+    shutil.copytree(captioned / "validation", folder / "other")
     with pytest.raises(DataError, match="validation"):
         quantize_bundle(tiny_bundle, tmp_path / "bundle", settings(folder))
 
@@ -154,13 +143,22 @@ def test_the_page_is_run(int8: tuple[Path, dict[str, Any]], repo_root: Path) -> 
     assert names["student"].sessions["decoder"].get_providers()[0].startswith("OpenVINO")
 
 
-def test_the_command(tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tiny_bundle: Path, captioned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From a bundle, without torch's help; wrong options are one line."""
     words = ["export", str(tiny_bundle), "--output", str(tmp_path / "out"), "--precision", "fp16"]
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2 and "needs --data" in capsys.readouterr().err
-    drop = ["--data", str(data), "--max-drop", "r@10=100", "--providers", "cpu", "--json", str(tmp_path / "r.json")]
+    drop = [
+        "--data",
+        str(captioned),
+        "--max-drop",
+        "r@10=100",
+        "--providers",
+        "cpu",
+        "--json",
+        str(tmp_path / "r.json"),
+    ]
     with pytest.raises(SystemExit) as ended:
         main([*words, *drop])
     said = capsys.readouterr()

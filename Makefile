@@ -85,11 +85,8 @@ test-hub: $(INSTALLED) $(INSTALLED_HUB)  ## a pushed student in an environment w
 reliability: $(INSTALLED)  ## overload, SIGTERM under load and odd requests, a few minutes
 	$(BIN)/python -m pytest -m slow tests/serving/reliability $(ARGS)
 
-nightly: $(INSTALLED)  ## the long reliability runs; takes an hour or more
-	VLKD_FLIPS=5000 $(BIN)/python -m pytest tests/hub/safety/test_byte_flips.py $(ARGS)
-	$(BIN)/python -m pytest -m slow tests/training/test_kill_during_save.py tests/training/test_verbs.py $(ARGS)
-	VLKD_NIGHTLY=1 $(BIN)/python -m pytest -m slow tests/serving/reliability $(ARGS)
-	VLKD_NIGHTLY=1 VLKD_RACE_SECONDS=600 $(BIN)/python -m pytest tests/serving/index/test_crash.py tests/serving/index/test_live.py $(ARGS)
+nightly: $(INSTALLED)  ## the long reliability runs, an hour or two; goes on where it stopped; ARGS="fuzz" runs a part
+	$(BIN)/python tests/nightly.py $(ARGS)
 
 check: $(INSTALLED)  ## lint, format and types
 	$(BIN)/ruff check .

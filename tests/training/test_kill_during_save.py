@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def test_killed_three_times_while_saving(tiny_student: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_killed_thirty_times_while_saving(tiny_student: Path, tmp_path: Path) -> None:
+def test_killed_thirty_times_while_saving(
+    tiny_student: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """SIGKILL at 30 random moments from the start of a save on; what is picked is whole each time."""
     rng = random.Random(0)
     points = [str(rng.randrange(120)) for _ in range(30)]
@@ -41,4 +44,6 @@ def test_killed_thirty_times_while_saving(tiny_student: Path, tmp_path: Path) ->
     for item in found:
         assert item["picked"] in ("checkpoint-2", "checkpoint-4", "checkpoint-6", "checkpoint-8"), item
         assert item["same"], item
+    record_property("kills", len(found))
+    record_property("within_the_first_save", sum(item["picked"] == "checkpoint-2" for item in found))
     assert any(item["picked"] == "checkpoint-2" for item in found), "no kill hit the save; the moments are too late"

@@ -12,6 +12,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def copy(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_flip_is_an_error(copy: Path) -> None:
+def test_every_flip_is_an_error(copy: Path, record_property: Callable[[str, object], None]) -> None:
     """One byte changed, anywhere, the manifest's white space included; the message names the bundle's file."""
     draw = random.Random(0)
     files = sorted(path for path in copy.rglob("*") if path.is_file())
@@ -53,9 +54,12 @@ def test_every_flip_is_an_error(copy: Path) -> None:
             stream.seek(position)
             stream.write(bytes([byte]))
     assert read_manifest(copy)
+    record_property("flips_caught", FLIPS)
 
 
-def test_signed_flips_never_crash(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_signed_flips_never_crash(
+    tiny_bundle: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Some change nothing that matters and the bundle answers; every other one is an error of this package."""
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(tiny_bundle), str(tmp_path / "work"), str(SIGNED)],
@@ -68,4 +72,6 @@ def test_signed_flips_never_crash(tiny_bundle: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, f"died with {done.returncode} after {lines[-1:]}: {done.stderr[-2000:]}"
     assert len(lines) == SIGNED
     assert [line for line in lines if "unexpected" in line] == []
+    record_property("signed_flips", len(lines))
+    record_property("signed_flips_refused", sum("error" in line for line in lines))
     assert sum("error" in line for line in lines) > SIGNED // 10

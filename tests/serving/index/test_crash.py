@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +17,7 @@ import pytest
 from vlkd_hub.errors import VlkdError
 from vlkd_serving.index import Budget, IndexWriteError, fsio
 
+Record = Callable[[str, object], None]
 POINTS = [
     *("temporary made", "vectors 25 %", "vectors 75 %", "before fsync", "after fsync", "between files"),
     *("mid-manifest", "before replace", "after replace", "mid-collection"),
@@ -27,7 +30,7 @@ def test_the_points_are_all_of_them(disks: ModuleType) -> None:
     assert list(disks.NAMED_POINTS) + list(disks.LOG_POINTS) == POINTS and len(disks.NAMED_POINTS) == 10
 
 
-def test_killed_at_every_point(tmp_path: Path, workload: ModuleType, nightly: bool) -> None:
+def test_killed_at_every_point(tmp_path: Path, workload: ModuleType, nightly: bool, record_property: Record) -> None:
     """SIGKILL, 14 points x 2 (x 30 nightly): the state is that of the last confirmed change, or of the next one."""
     cases = [
         {
@@ -58,6 +61,8 @@ def test_killed_at_every_point(tmp_path: Path, workload: ModuleType, nightly: bo
             workload.repeat(directory, change, budget)
         assert workload.content_of(directory) == states[-1], case
     assert all(killed.values()), killed
+    record_property("kills", sum(killed.values()))
+    record_property("fewest_at_a_point", min(killed.values()))
 
 
 @pytest.mark.parametrize("codec", ["fp32", "int8"])
@@ -68,9 +73,10 @@ def test_power_cut_at_every_call(
     disks: ModuleType,
     nightly: bool,
     monkeypatch: pytest.MonkeyPatch,
+    record_property: Record,
 ) -> None:
     """What was not synced is gone, or half there: after each disk call of nine changes, in three ways."""
-    rng = np.random.default_rng(0)
+    rng, cuts = np.random.default_rng(0), 0
     for seed in range(30 if nightly else 1):
         root = tmp_path / f"live-{seed}"
         root.mkdir()
@@ -86,9 +92,12 @@ def test_power_cut_at_every_call(
             for mode in ("nothing", "names", "some"):
                 left = tmp_path / f"left-{codec}-{seed}-{number}-{mode}"
                 left.mkdir()
+                cuts += 1
                 disk.after_power_cut(moment, left, mode, rng)
                 found = workload.content_of(left)
                 assert found in states[moment.confirmed : moment.confirmed + 2], (number, mode)
+                shutil.rmtree(left)
+    record_property(f"power_cuts_{codec}", cuts)
 
 
 @pytest.mark.parametrize(("error", "until_told"), [(errno.ENOSPC, True), (errno.EIO, False)])
@@ -100,6 +109,7 @@ def test_a_failing_disk(
     disks: ModuleType,
     nightly: bool,
     monkeypatch: pytest.MonkeyPatch,
+    record_property: Record,
 ) -> None:
     """Each disk call fails once: one clear error, confirmed changes stay, and once mended all goes on."""
     budget, made = Budget(kind="flat", codec="int8", recall=0.1), workload.changes(3)
@@ -122,6 +132,7 @@ def test_a_failing_disk(
         if not disk.failed:
             break
     assert told > 25 and nth > 100
+    record_property(f"{errno.errorcode[error]}_errors_told", told)
 
 
 def test_a_full_disk_leaves_no_rubbish(

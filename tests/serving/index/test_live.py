@@ -136,7 +136,7 @@ def test_what_cannot_be_put(tmp_path: Path) -> None:
         assert (writer.live.current.sequence, len(writer.live.current)) == (1, 50)
 
 
-def test_readers_always_see_one_state(tmp_path: Path) -> None:
+def test_readers_always_see_one_state(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """16 readers and a writer that puts, removes and compacts: each answer is one state's exact answer.
 
     20 seconds by default, longer where a busy machine shows them few states; `make nightly` sets VLKD_RACE_SECONDS=600.
@@ -178,6 +178,8 @@ def test_readers_always_see_one_state(tmp_path: Path) -> None:
         finally:
             done.set()
         answers = sum(reader.result() for reader in readers)
+    record_property("answers", answers)
+    record_property("states_seen", len(seen))
     assert live.degraded is None and answers > 100 and len(seen) > 5, (answers, len(seen))
 
 

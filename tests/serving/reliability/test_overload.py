@@ -13,6 +13,7 @@ from vlkd_serving.bench_serve.load import build_request, closed_loop, open_loop,
 
 pytestmark = pytest.mark.slow
 
+Record = Callable[[str, object], None]
 CLIENTS = 16
 BATCH, BATCH_S = 8, 0.1
 IDEAL_PER_S = BATCH / BATCH_S
@@ -21,7 +22,7 @@ LIMIT = 24
 """Half again as many as the clients that keep the server busy, so that nothing waits for more than that."""
 
 
-def test_four_times_the_capacity(start_server: Callable[..., Any], nightly: bool) -> None:
+def test_four_times_the_capacity(start_server: Callable[..., Any], nightly: bool, record_property: Record) -> None:
     """Only 200 and 429; admitted p99 at most twice that at capacity; goodput 90 % of the peak; recovery in 5 s."""
     server = start_server(delays={"delay_s": BATCH_S}, max_batch=BATCH, max_inflight=LIMIT)
     body = json.dumps({"input": "something red"}).encode()
@@ -51,7 +52,8 @@ def test_four_times_the_capacity(start_server: Callable[..., Any], nightly: bool
         "recovery_ratio": percentile([each.seconds for each in after], 0.5)
         / percentile([e.seconds for e in peak], 0.5),
     }
-    print(json.dumps(figures))
+    for name, value in figures.items():
+        record_property(name, round(value, 3))
     assert {each.status for each in flood} == {200, 429}
     assert figures["goodput"] >= 0.9, figures
     assert figures["p99_ratio"] <= 2.0, figures

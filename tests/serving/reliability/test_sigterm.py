@@ -15,12 +15,14 @@ from vlkd_serving.bench_serve.load import Connection, build_request
 
 pytestmark = pytest.mark.slow
 
+Record = Callable[[str, object], None]
 CLIENTS = 16
 
 
-def test_nothing_admitted_is_dropped(start_server: Callable[..., Any], nightly: bool) -> None:
+def test_nothing_admitted_is_dropped(start_server: Callable[..., Any], nightly: bool, record_property: Record) -> None:
     """The server's own log names each request that it answered with 200; every one of them reached its client."""
-    for round_ in range(20 if nightly else 3):
+    rounds, answers = 20 if nightly else 3, 0
+    for round_ in range(rounds):
         server = start_server(delays={"delay_s": 0.1}, max_batch=4)
         answered = asyncio.run(_load_and_stop(server, 0.6 + 0.05 * (round_ % 5)))
         assert server.process.wait(30) == 0
@@ -29,8 +31,11 @@ def test_nothing_admitted_is_dropped(start_server: Callable[..., Any], nightly: 
         received = {name for name, status in answered.items() if status == 200}
         assert embedded == received, (embedded ^ received, round_)
         assert set(answered.values()) <= {200, 429, 503, 0} and len(received) > 10
+        answers += len(received)
         in_flight = [line for line in server.lines() if line.get("request_id", "").startswith("r-")]
         assert {line["status"] for line in in_flight} <= {200, 429, 503}
+    record_property("rounds", rounds)
+    record_property("answered", answers)
 
 
 async def _load_and_stop(server: Any, after_s: float) -> dict[str, int]:

@@ -13,6 +13,8 @@ __all__ = ["Connection", "Sample", "build_request", "closed_loop", "open_loop", 
 
 NO_ANSWER = 0
 """Status of a request whose connection broke."""
+_IDLE_S = 2.0
+"""A connection that lay idle longer is opened anew: servers close those, uvicorn after 5 s, perhaps as we write."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,19 @@ class Connection:
         self._address = (str(parts.hostname), int(parts.port or 80))
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._used = 0.0
 
     async def ask(self, request: bytes) -> int:
         """Send one request and read its whole answer; returns its status, 0 where the connection broke."""
         try:
-            if self._writer is None or self._reader is None or self._reader.at_eof():
+            stale = time.perf_counter() - self._used > _IDLE_S
+            if stale or self._writer is None or self._reader is None or self._reader.at_eof():
                 self.close()
                 self._reader, self._writer = await asyncio.open_connection(*self._address)
             self._writer.write(request)
-            return await self._read(self._reader)
+            status = await self._read(self._reader)
+            self._used = time.perf_counter()
+            return status
         except (OSError, asyncio.IncompleteReadError):
             self.close()
             return NO_ANSWER

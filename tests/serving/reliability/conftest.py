@@ -67,6 +67,34 @@ def start_server() -> Iterator[Callable[..., ServerProcess]]:
         server.log.close()
 
 
+@pytest.fixture
+def others_share() -> Callable[[int], Callable[[], float]]:
+    """``share = others_share(pid)``, and later ``share()``: what part of the processors went to others than this test
+    and the process ``pid`` in between, 0 to 1; 0 where the system does not tell."""
+    tick = os.sysconf("SC_CLK_TCK")
+
+    def spent(pid: int) -> tuple[float, float]:
+        try:
+            numbers = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            return 0.0, 0.0
+        user, nice, system, _, _, irq, softirq, steal = map(int, numbers)
+        ours = (int(fields[11]) + int(fields[12])) / tick + sum(os.times()[:2])
+        return (user + nice + system + irq + softirq + steal) / tick - ours, time.monotonic()
+
+    def begin(pid: int) -> Callable[[], float]:
+        before = spent(pid)
+
+        def end() -> float:
+            busy, now = spent(pid)
+            return max(0.0, busy - before[0]) / max(1e-9, (now - before[1]) * (os.cpu_count() or 1))
+
+        return end
+
+    return begin
+
+
 def _ready(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:

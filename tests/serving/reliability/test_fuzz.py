@@ -20,7 +20,11 @@ SEED = 20
 
 
 def test_no_request_is_a_server_error(
-    start_server: Callable[..., Any], index_dir: Path, nightly: bool, record_property: Callable[[str, object], None]
+    start_server: Callable[..., Any],
+    index_dir: Path,
+    tmp_path: Path,
+    nightly: bool,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """200 cases an endpoint (10,000 nightly), valid and invalid, from a fixed seed."""
     cases = int(os.environ.get("VLKD_FUZZ_CASES", 10_000 if nightly else CASES))
@@ -29,7 +33,7 @@ def test_no_request_is_a_server_error(
     command = [program, "run", f"{server.url}/openapi.json", "--checks", "not_a_server_error", "--mode", "all"]
     command += ["--max-examples", cases, "--seed", SEED, "--phases", "examples,coverage,fuzzing", "--workers", 2]
     command += ["--suppress-health-check", "all", "--no-color", "--generation-database", "none"]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=8 * 3600)
+    done = subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True, timeout=8 * 3600)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     generated = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
     operations = re.search(r"Tested: (\d+)", done.stdout)

@@ -47,7 +47,8 @@ def changes(seed: int, count: int = 9) -> list[Change]:
         else:
             size = int(rng.integers(4, 40)) if kind == "build" else int(rng.integers(1, 5))
             new = [(f"i{number}-{n}", number) for n in range(size)]
-            old = [] if kind == "build" else [(str(i), number) for i in rng.choice(sorted(content), size=2)]
+            again = [] if kind == "build" else rng.choice(sorted(content), size=min(2, len(content)))
+            old = [(str(i), number) for i in again]
             change = Change(kind, put=tuple(dict([*new, *old]).items()))
         made.append(change)
         content = after(content, change)

@@ -17,6 +17,7 @@ class BenchGroup(EntryPointGroup):
         "caption": Verb("Seconds for one caption at batch 1: torch, ONNX, and over HTTP.", "export"),
         "export": Verb("Every way to run a tower, side by side: torch, onnxruntime, OpenVINO, fp32 to int8.", "export"),
         "index": Verb("Queries a second of a large index: recall, memory, changes while it is searched.", "serve"),
+        "paper": Verb("A paper's comparisons in small: resumable, seeds, tables beside the paper's.", "train"),
         "serve": Verb("The server under load, beside the same work without a server; start and memory.", "serve"),
         "train": Verb("A training step: cached and live teacher, a plain loop, a chunked contrast.", "train"),
     }

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import Dataset
+from transformers import TrainerCallback
 
 from vlkd_hub.errors import RecipeError
 
@@ -83,6 +84,7 @@ def train_phase(
     resume: bool = False,
     method: Method | None = None,
     teacher: TextTeacher | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, float]:
     """Train ``model`` in place.
 
@@ -96,6 +98,7 @@ def train_phase(
         resume: continue from the last whole checkpoint in ``output``; otherwise those that are there are deleted.
         method: in the place of the one that the phase names, when it needs more than options.
         teacher: for batches whose teacher outputs are not cached.
+        callbacks: hear of every step, beside the one that saves by the clock.
 
     Returns:
         The Trainer's closing metrics.
@@ -115,7 +118,7 @@ def train_phase(
         train_dataset=dataset,
         data_collator=collator,
         teacher=teacher,
-        callbacks=[TimedCheckpoints(arguments)],
+        callbacks=[TimedCheckpoints(arguments), *callbacks],
     )
     if not resume and is_main_process():
         remove_checkpoints(output)

@@ -1,0 +1,121 @@
+"""The VLKD ladder on a student of a few thousand weights: every kind of run, and a broken one."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from vlkd_hub.errors import InvalidInputError
+from vlkd_training.paper.jobs import Job
+from vlkd_training.paper.runner import Runner, choose
+from vlkd_training.paper.vlkd import VlkdLadder
+from vlkd_training.paper.vlkd_jobs import Domain
+
+RUNS = ["scenes/full", "scenes/without-ttdm", "scenes/without-icti", "scenes/thirtieth-of-data", "scenes/cls"]
+
+
+def ladder_of(work: Path, domain: Domain, teacher: Path) -> VlkdLadder:
+    return VlkdLadder(work, {"scenes": "scenes:40"}, {"scenes": str(teacher)}, [domain])
+
+
+def read(work: Path, run: str) -> dict[str, Any]:
+    return json.loads((work / "runs" / f"{run.replace('/', '--')}@0.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_domain: Domain, tiny_teacher: Path) -> Path:
+    """A work folder in which some runs of the ladder are done."""
+    work = tmp_path_factory.mktemp("ladder")
+    ladder = ladder_of(work, tiny_domain, tiny_teacher)
+    jobs = choose(ladder.jobs([0]), [*RUNS, "scenes/finetuned-1%"])
+    assert Runner(ladder, work, Console(file=io.StringIO())).run(jobs) == 0
+    return work
+
+
+def test_each_run_leaves_out_what_its_name_says(finished: Path) -> None:
+    parts = {name: set(read(finished, name)["losses"]) for name in RUNS}
+    assert parts["scenes/full"] == {"ttdm", "itcl", "icti"}
+    assert parts["scenes/without-ttdm"] == {"itcl", "icti"}
+    assert parts["scenes/without-icti"] == {"ttdm", "itcl"}
+    assert read(finished, "scenes/full")["pictures"] == 40
+    assert read(finished, "scenes/thirtieth-of-data")["pictures"] == 1
+    assert "init_cosine" in read(finished, "scenes/full")
+    assert "init_cosine" not in read(finished, "scenes/without-ttdm")
+
+
+def test_equal_seeds_see_equal_batches(finished: Path) -> None:
+    """One seed starts from the same weights: the first loss of a run does not change with what comes later."""
+    full, without = (read(finished, name)["losses"]["itcl"][0] for name in ("scenes/full", "scenes/without-icti"))
+    assert full[0] == without[0] == 1 and full[1] == pytest.approx(without[1], rel=1e-5)
+
+
+def test_a_distilled_student_is_scored_in_every_way(finished: Path) -> None:
+    scores = read(finished, "scenes/full")["scores"]
+    assert {"r@1", "r@10", "cider", "cider_shuffled", "cider_m5", "cider_m7", "cider_m8", "vqa", "vqa_guess"} <= set(
+        scores
+    )
+    assert all(0.0 <= scores[name] <= 100.0 for name in ("r@1", "r@10", "vqa", "vqa_guess"))
+    tuned = read(finished, "scenes/finetuned-1%")["scores"]
+    assert {"cider", "vqa", "unseen_cider", "unseen_vqa"} <= set(tuned)
+    assert "r@1" in read(finished, "scenes/features")["scores"]
+
+
+class _Stop(Exception):
+    pass
+
+
+def test_a_run_that_breaks_off_ends_as_the_unbroken_one(
+    finished: Path, tmp_path: Path, tiny_domain: Domain, tiny_teacher: Path
+) -> None:
+    """Stopped at its fourth step, the second try goes on from the checkpoint and gives the same file."""
+    for name in ("features", "weights"):
+        (tmp_path / name).symlink_to(finished / name)
+    ladder = ladder_of(tmp_path, tiny_domain, tiny_teacher)
+    job = next(job for job in ladder.jobs([0]) if job.name == "scenes/without-ttdm")
+    folder, told = tmp_path / "unfinished", []
+
+    def stop(part: float) -> None:
+        told.append(part)
+        if len(told) == 4:
+            raise _Stop
+
+    with pytest.raises(_Stop):
+        ladder.run(job, folder, stop)
+    told.clear()
+    found = ladder.run(job, folder, told.append)
+    expected = read(finished, "scenes/without-ttdm")
+    assert len(told) < 6, "it began anew"
+    assert found["losses"] == expected["losses"]
+    assert found["scores"] == expected["scores"]
+
+
+def test_what_a_run_depends_on_changes_its_facts(finished: Path, tiny_domain: Domain, tiny_teacher: Path) -> None:
+    ladder = ladder_of(finished, tiny_domain, tiny_teacher)
+    job = ladder.jobs([0])[2]
+    other = VlkdLadder(finished, {"scenes": "scenes:41"}, {"scenes": str(tiny_teacher)}, [tiny_domain])
+    assert ladder.facts(job) == ladder_of(finished, tiny_domain, tiny_teacher).facts(job)
+    changed = {name for name, value in other.facts(job).items() if ladder.facts(job)[name] != value}
+    assert changed == {"data set scenes"}
+
+
+def test_a_wrong_name_says_which_are_right(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"--data: there is no 'scene'. Did you mean 'scenes'"):
+        VlkdLadder(tmp_path, {"scene": "scenes:40"})
+    with pytest.raises(InvalidInputError, match=r"--teacher: there is no 'photo'. Did you mean 'photos'"):
+        VlkdLadder(tmp_path, {"scenes": "scenes:40"}, {"photo": "x"})
+    with pytest.raises(InvalidInputError, match=r"give --data questions=... too"):
+        VlkdLadder(tmp_path, {"photos": "somewhere"})
+    with pytest.raises(InvalidInputError, match=r"No captions to distil on"):
+        VlkdLadder(tmp_path, {"questions": "somewhere"})
+
+
+def test_a_start_that_is_gone_is_named(tmp_path: Path, tiny_domain: Domain, tiny_teacher: Path) -> None:
+    ladder = ladder_of(tmp_path, tiny_domain, tiny_teacher)
+    job: Job = next(job for job in ladder.jobs([0]) if job.name == "scenes/full")
+    with pytest.raises(InvalidInputError, match=r"delete the JSON file of scenes/language@0"):
+        ladder.run(job, tmp_path / "unfinished", lambda part: None)

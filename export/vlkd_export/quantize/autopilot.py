@@ -1,12 +1,13 @@
 """Chooses how each graph is written: the fastest that loses no more than allowed of what the student answers.
 
-First each graph alone, its ways from the fastest on. Then all together; if that loses too much, groups of nodes of the
-most harmful graph go back to fp32, the most harmful first, until the loss is within its limits.
+First each graph alone, its ways from the fastest on, those in fewer bits before those that only halve the bytes, and
+what is slower than fp32 last. Then all together; if that loses too much, groups of nodes of the most harmful graph go
+back to fp32, the most harmful first, until the loss is within its limits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vlkd_export.quantize.metrics import Scorer, Scores, excess, lost_points
@@ -15,6 +16,8 @@ from vlkd_export.quantize.workshop import FP32, Choice, Plan, Timed, Workshop
 
 __all__ = ["Autopilot", "Trial"]
 
+SLOWER = 1.05
+"""Times fp32 from which on a way counts as slower; less is noise."""
 WRITERS = ("cross_attention", "decoder")
 """Graphs that no search vector passes through."""
 
@@ -41,7 +44,7 @@ class Autopilot:
         workshop: makes the students.
         scorer: of the split that is decided on.
         limits: measure -> points that may be lost.
-        candidates: graph -> its ways with their times, fastest first.
+        candidates: graph -> its ways with their times.
         max_trials: evaluations after which whole graphs go back to fp32 instead of groups.
         say: told each step.
     """
@@ -75,7 +78,7 @@ class Autopilot:
         harm: dict[str, float] = {}
         plan: Plan = {}
         for graph, timed in self.candidates.items():
-            plan[graph], harm[graph] = self._alone(graph, [item.choice for item in timed])
+            plan[graph], harm[graph] = self._alone(graph, in_order(timed))
             self.workshop.close(plan)
         trial = self._try("all together", plan, self.limits)
         for graph in sorted(harm, key=lambda name: -harm[name]):
@@ -85,11 +88,18 @@ class Autopilot:
         self.result = trial
         return trial.plan
 
-    def _alone(self, graph: str, choices: list[Choice]) -> tuple[Choice, float]:
-        """The first way within the limits while all else is fp32, or the least harmful; with its harm."""
+    def _alone(self, graph: str, ways: list[Timed]) -> tuple[Choice, float]:
+        """The first way within the limits while all else is fp32, or the least harmful; with its harm.
+
+        A way that is slower than fp32 is never the lesser evil of a faster one: fp32 would be better than both.
+        """
         limits = {n: p for n, p in self.limits.items() if graph not in WRITERS or METRICS[n] != "retrieval"}
-        tried = []
-        for choice in choices:
+        tried: list[tuple[float, Choice, float]] = []
+        fast = any(way.relative <= SLOWER for way in ways)
+        for way in ways:
+            choice = way.choice
+            if tried and fast and way.relative > SLOWER:
+                break
             if choice == FP32 or not limits:
                 return choice, 0.0
             trial = self._try(f"{graph} alone", {graph: choice}, limits)
@@ -104,7 +114,7 @@ class Autopilot:
         plan = trial.plan
         names = [group.name for group in self.workshop.groups(graph)]
         room = len(self.trials) + len(names) < self.max_trials
-        if plan[graph].method != "fp32" and len(names) > 1 and room:
+        if plan[graph].method not in ("fp32", "weights16") and len(names) > 1 and room:
             without = {
                 name: self._try(f"{graph} without {name}", plan | {graph: _with(plan[graph], (name,))}, self.limits)
                 for name in names
@@ -136,6 +146,13 @@ class Autopilot:
     def _harm(self, lost: Scores) -> float:
         """Losses relative to their limits, added up; a gain of one measure pays for no loss of another."""
         return sum(max(0.0, lost.get(name, 0.0)) / max(points, 0.1) for name, points in self.limits.items())
+
+
+def in_order(ways: Sequence[Timed]) -> list[Timed]:
+    """The order in which ways of one graph are tried, from the one that is wanted most."""
+    halves = {"weights16"} if any(way.choice.method not in ("fp32", "fp16", "weights16") for way in ways) else set()
+    fp32 = any(way.choice == FP32 for way in ways)  # then speed alone decides
+    return sorted(ways, key=lambda way: (way.relative > SLOWER, not fp32 and way.choice.method in halves, way.relative))
 
 
 def _with(choice: Choice, put_back: tuple[str, ...]) -> Choice:

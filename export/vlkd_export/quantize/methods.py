@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vlkd_export.onnx.graph import save_graph
 from vlkd_export.onnx.half import half_precision
 from vlkd_export.quantize.graph import load_prepared, quantizable
-from vlkd_export.quantize.tables import quantize_tables, shrink_convolutions
+from vlkd_export.quantize.tables import halve_weights, quantize_tables, shrink_convolutions
 from vlkd_hub.errors import InvalidInputError
 
 __all__ = ["METHODS", "Feeds", "applies", "write_variant"]
@@ -64,7 +64,7 @@ def write_variant(
 def applies(method: str, model: onnx.ModelProto) -> bool:
     """Whether a method makes a graph smaller, and other than a simpler method does."""
     kinds = {node.op_type for node in quantizable(model)}
-    if method in ("fp32", "fp16"):
+    if method in ("fp32", "fp16", "weights16"):
         return True
     if method == "hybrid":
         return {"Conv", "MatMul"} <= kinds
@@ -180,6 +180,15 @@ def _weights4(
     return _weights(source, target, exclude, feeds, calibration, bits=4)
 
 
+def _weights16(
+    source: Path, target: Path, exclude: set[str], feeds: Sequence[Feeds], calibration: str
+) -> onnx.ModelProto:
+    """Weights stored as float16 and widened when the graph is opened: half the bytes, and the arithmetic of fp32."""
+    model = load_prepared(source)
+    halve_weights(model, exclude)
+    return model
+
+
 METHODS: dict[str, Callable[[Path, Path, set[str], Sequence[Feeds], str], onnx.ModelProto]] = {
     "fp32": _fp32,
     "fp16": _fp16,
@@ -188,6 +197,7 @@ METHODS: dict[str, Callable[[Path, Path, set[str], Sequence[Feeds], str], onnx.M
     "hybrid": _hybrid,
     "weights": _weights,
     "weights4": _weights4,
+    "weights16": _weights16,
 }
 
 

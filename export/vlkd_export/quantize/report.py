@@ -17,7 +17,7 @@ __all__ = ["REPORT_NAME", "SVG_NAME", "full_report", "pareto_picture", "summary_
 REPORT_NAME, SVG_NAME = "quantization.json", "quantization.svg"
 STEPS = 12
 """Decoder steps that count as one text in the picture: an ordinary caption."""
-BITS = {"fp16": "fp16", "weights4": "int4"}
+BITS = {"fp16": "fp16", "weights16": "fp16", "weights4": "int4"}
 """Precision by method; the others are int8."""
 
 

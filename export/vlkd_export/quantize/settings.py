@@ -10,10 +10,10 @@ from vlkd_hub.runtime.providers import PROVIDERS, installed_providers
 __all__ = ["CALIBRATIONS", "METRICS", "PRECISIONS", "QuantizeSettings", "parse_max_drop"]
 
 PRECISIONS = {
-    "int8": ("dynamic", "static", "hybrid", "weights"),
-    "int4": ("weights4",),
+    "int8": ("dynamic", "static", "hybrid", "weights", "weights16"),
+    "int4": ("weights4", "weights16"),
     "fp16": ("fp16",),
-    "auto": ("fp32", "dynamic", "static", "hybrid", "weights"),
+    "auto": ("fp32", "dynamic", "static", "hybrid", "weights", "weights16"),
 }
 """``--precision`` -> the methods that are tried, see :mod:`vlkd_export.quantize.methods`."""
 CALIBRATIONS = ("minmax", "entropy", "percentile")

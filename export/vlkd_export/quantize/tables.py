@@ -1,4 +1,4 @@
-"""Weights that are only stored as int8: rows of embedding tables, and kernels of convolutions."""
+"""Weights that are only stored in fewer bits: rows of embedding tables, kernels of convolutions, all in float16."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from vlkd_export.quantize.graph import as_array, drop_unread, initializers, table_reads
 
-__all__ = ["quantize_tables", "shrink_convolutions"]
+__all__ = ["halve_weights", "quantize_tables", "shrink_convolutions"]
 
 ZERO_POINT_8 = 128
 """Of onnxruntime's 8-bit block format, where none is given."""
+SMALL = 256
+"""Numbers: below this a tensor stays as it is, the node that widens it would be as large."""
 
 
 def quantize_tables(model: onnx.ModelProto, exclude: Collection[str] = ()) -> int:
@@ -74,6 +76,39 @@ def shrink_convolutions(model: onnx.ModelProto, exclude: Collection[str] = ()) -
         model.graph.node.insert(list(model.graph.node).index(node), widen)
     drop_unread(model)
     return len(nodes)
+
+
+def halve_weights(model: onnx.ModelProto, exclude: Collection[str] = ()) -> int:
+    """Store float32 weights as float16 with a Cast behind each; both runtimes do the cast once, when they open it.
+
+    Tables that only Gather nodes read (:func:`quantize_tables` is for them), small tensors and values that float16
+    cannot hold stay as they are.
+
+    Args:
+        model: changed in place.
+        exclude: names of nodes whose weights stay as they are.
+
+    Returns:
+        How many tensors were changed.
+    """
+    keep = {name for node in model.graph.node if node.name in exclude for name in node.input}
+    tables = {id(node) for node in table_reads(model)}
+    shared = {name for node in model.graph.node if id(node) not in tables for name in node.input}
+    keep |= {node.input[0] for node in table_reads(model)} - shared
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or tensor.name in keep:
+            continue
+        array = as_array(tensor)
+        if array.size < SMALL or not np.abs(array).max() <= np.finfo(np.float16).max:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_widen", to=1))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return len(casts)
 
 
 def _from_rows(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:

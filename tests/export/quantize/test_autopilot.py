@@ -14,6 +14,7 @@ from vlkd_export.quantize.workshop import FP32, Choice, Timed
 HARM = {
     ("image_encoder", "static"): {"early": 3.0, "middle": 0.2, "late": 0.1},
     ("image_encoder", "weights"): {"early": 0.1, "middle": 0.0, "late": 0.0},
+    ("image_encoder", "slow"): {"early": 0.0, "middle": 1.0, "late": 0.0},
     ("text_encoder", "dynamic"): {"all": 0.3},
     ("decoder", "dynamic"): {"all": 0.3},
 }
@@ -125,3 +126,17 @@ def test_time_relative_to_fp32_and_where_it_is_slower() -> None:
     both = Timed(choice=FP32, ms={1: 5.0, 8: 40.0}, fp32_ms={1: 10.0, 8: 20.0}, bytes=1)
     assert both.relative == pytest.approx(1.0)
     assert both.slower_at == [8]
+
+
+def test_fewer_bits_first_then_half_the_bytes_then_what_is_slower() -> None:
+    """static loses too much; weights in float16 lose nothing and are tried before a way that is slower than fp32."""
+    ways = {"image_encoder": [timed("weights16", 1.0), timed("slow", 12.0), timed("static", 4.0)]}
+    found = pilot({"r@10": 0.5}, ways)
+    assert found.search() == {"image_encoder": Choice(method="weights16")}
+    assert [trial.plan["image_encoder"].method for trial in found.trials[1:3]] == ["static", "weights16"]
+
+
+def test_a_slower_way_is_no_lesser_evil() -> None:
+    """slow loses less than static, 1.0 against 3.3; what goes on is static, group by group."""
+    found = pilot({"r@10": 0.5}, {"image_encoder": [timed("static", 2.0), timed("slow", 12.0)]})
+    assert found.search() == {"image_encoder": Choice(method="static", put_back=("early",))}

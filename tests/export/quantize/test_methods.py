@@ -27,7 +27,13 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.mark.parametrize(
     ("method", "largest", "nearest"),
-    [("fp32", 1.01, 1.0), ("fp16", 0.55, 0.99999), ("dynamic", 0.36, 0.999), ("weights", 0.36, 0.999)],
+    [
+        ("fp32", 1.01, 1.0),
+        ("fp16", 0.55, 0.99999),
+        ("weights16", 0.56, 0.99999),
+        ("dynamic", 0.36, 0.999),
+        ("weights", 0.36, 0.999),
+    ],
 )
 def test_a_tied_decoder(method: str, largest: float, nearest: float, tmp_path: Path) -> None:
     """The table counts once in the file, in int8 as in fp32."""
@@ -116,3 +122,23 @@ def test_the_quantizers_say_nothing(tmp_path: Path, capfd: pytest.CaptureFixture
     """They print each node; a person who exports a student can do nothing with that."""
     write_variant("weights", tied_decoder(tmp_path / "m.onnx"), tmp_path / "q.onnx")
     assert capfd.readouterr() == ("", "")
+
+
+def test_half_the_bytes_and_the_arithmetic_of_fp32(tmp_path: Path) -> None:
+    """Kernels are stored in float16, but for what it cannot hold, small tensors and excluded nodes."""
+    source, target = conv_tower(tmp_path / "m.onnx"), tmp_path / "q.onnx"
+    write_variant("weights16", source, target)
+    assert target.stat().st_size <= 0.65 * source.stat().st_size
+    stored = {tensor.name: tensor.data_type for tensor in onnx.load(target).graph.initializer}
+    halved = {name for name, kind in stored.items() if kind == onnx.TensorProto.FLOAT16}
+    assert halved and all(name.endswith("_half") for name in halved)
+    assert cosine(run(source, pixels=PIXELS), run(target, pixels=PIXELS)) >= 0.99999
+    model = load_prepared(source)
+    large = next(tensor for tensor in model.graph.initializer if f"{tensor.name}_half" in halved)
+    large.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(large) * 1e6, large.name))
+    onnx.save(model, tmp_path / "large.onnx")
+    write_variant("weights16", tmp_path / "large.onnx", target)
+    assert f"{large.name}_half" not in {tensor.name for tensor in onnx.load(target).graph.initializer}
+    first = next(node for node in load_prepared(source).graph.node if node.op_type == "Conv")
+    write_variant("weights16", source, target, exclude=[first.name])
+    assert first.input[1] in {tensor.name for tensor in onnx.load(target).graph.initializer}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -53,7 +54,8 @@ def bench_export(
         if bundle is not None:
             benches |= _bundle(bundle, model, data, Path(work), threads, runs)
     for name, bench in benches.items():
-        console.print(_table(name, bench))
+        for batch in bench.ms:
+            console.print(_table(name, bench, batch))
         for way, why in bench.failed.items():
             console.print(f"{way}: {why}", highlight=False, markup=False)
         ratios = {str(batch): bench.ratios(batch, "torch fp32") for batch in bench.ms}
@@ -114,19 +116,14 @@ def _bundle(
     }
 
 
-def _table(name: str, bench: Bench) -> Table:
-    table = Table(title=name, title_justify="left")
-    table.add_column("way")
-    for batch in bench.ms:
-        for title in (f"batch {batch}, ms", "x torch fp32", "x onnxruntime fp32"):
-            table.add_column(title, justify="right")
-    table.add_column("MB", justify="right")
-    table.add_column("cosine", justify="right")
-    for way in next(iter(bench.ms.values())):
-        cells = []
-        for batch, ms in bench.ms.items():
-            against = [bench.ratios(batch, reference).get(way) for reference in ("torch fp32", "onnxruntime fp32")]
-            cells += [f"{ms[way]:.2f}", *("-" if value is None else f"{value:.2f}" for value in against)]
+def _table(name: str, bench: Bench, batch: int) -> Table:
+    table = Table(title=f"{name}, batch {batch}", title_justify="left", box=SIMPLE, pad_edge=False)
+    table.add_column("way", no_wrap=True)
+    for title in ("ms", "x torch", "x onnxruntime", "MB", "cosine"):
+        table.add_column(title, justify="right")
+    ratios = [bench.ratios(batch, reference) for reference in ("torch fp32", "onnxruntime fp32")]
+    for way, ms in bench.ms[batch].items():
+        against = [f"{found[way]:.2f}" if way in found else "-" for found in ratios]
         size = f"{bench.bytes[way] / 1e6:.1f}" if way in bench.bytes else "-"
-        table.add_row(way, *cells, size, f"{bench.cosine[way]:.5f}")
+        table.add_row(way, f"{ms:.2f}", *against, size, f"{bench.cosine[way]:.5f}")
     return table

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlkd_hub.errors import BundleError
+from vlkd_hub.runtime.wire import fields, opened
 
 __all__ = ["ExternalData", "check_external_data", "external_data"]
 
@@ -33,7 +34,6 @@ COMPILED = b"EPContext"
 """Operator whose attribute is a program for some hardware, or the path of one, outside all checks here."""
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 MAX_DEPTH = 64
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,8 @@ def external_data(path: str | Path) -> list[ExternalData]:
     Raises:
         BundleError: the file is not well-formed protobuf.
     """
-    path = Path(path)
-    if path.stat().st_size == 0:
-        raise BundleError(f"{path} is empty. Export the student again.")
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            return list(_walk(data, 0, len(data), "model", 0))
-        except (IndexError, UnicodeDecodeError, ValueError) as error:
-            raise BundleError(f"{path} is not a well-formed ONNX file ({error}). Export the student again.") from error
+    with opened(path) as data:
+        return list(_walk(data, 0, len(data), "model", 0))
 
 
 def check_external_data(path: str | Path, allowed: set[str]) -> None:
@@ -115,9 +109,9 @@ def _walk(data: mmap.mmap, start: int, end: int, kind: str, depth: int) -> Itera
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
     entries: dict[str, str] = {}
-    for number, low, high in _fields(data, start, end):
+    for number, low, high in fields(data, start, end):
         if kind == "tensor" and number == TENSOR_EXTERNAL_DATA:
-            texts = {field: data[a:b].decode() for field, a, b in _fields(data, low, high)}
+            texts = {field: data[a:b].decode() for field, a, b in fields(data, low, high)}
             name = texts.get(ENTRY_KEY, "")
             if name in entries:
                 raise ValueError(f"a tensor names its {name} twice")
@@ -133,36 +127,3 @@ def _walk(data: mmap.mmap, start: int, end: int, kind: str, depth: int) -> Itera
             _number(entries.get("offset", "0")),
             None if length is None else _number(length),
         )
-
-
-def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield number, start and end of each length-delimited field; other fields are stepped over."""
-    position = start
-    while position < end:
-        key, position = _varint(data, position)
-        wire = key & 7
-        if wire == VARINT:
-            _, position = _varint(data, position)
-        elif wire in (FIXED64, FIXED32):
-            position += 8 if wire == FIXED64 else 4
-        elif wire == BYTES:
-            length, position = _varint(data, position)
-            if position + length > end:
-                raise ValueError("a field is longer than what holds it")
-            yield key >> 3, position, position + length
-            position += length
-        else:
-            raise ValueError(f"unknown wire type {wire}")
-    if position != end:
-        raise ValueError("a field is longer than what holds it")
-
-
-def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ValueError("a number is longer than ten bytes")

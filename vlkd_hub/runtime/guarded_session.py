@@ -22,11 +22,13 @@ class GuardedSession:
     Args:
         session: the session.
         path: the file that it was made from.
+        kept: values that the session refers to without owning them.
     """
 
-    def __init__(self, session: Any, path: str | Path) -> None:
+    def __init__(self, session: Any, path: str | Path, kept: Sequence[Any] = ()) -> None:
         self._session = session
         self._path = path
+        self._kept = kept
 
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any], run_options: Any = None) -> Any:
         """As onnxruntime's.

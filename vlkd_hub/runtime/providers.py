@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from vlkd_hub.bundle import Manifest
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime.openvino_session import OpenVinoSession
@@ -107,6 +109,7 @@ def open_graph(
     threads: int | None = None,
     providers: Sequence[Any] | None = None,
     allowed_external: set[str] | None = None,
+    shared: Mapping[str, NDArray[Any]] | None = None,
 ) -> Any:
     """Open one ONNX graph where it was asked for.
 
@@ -116,6 +119,7 @@ def open_graph(
         threads: see :func:`vlkd_hub.runtime.sessions.open_session`.
         providers: onnxruntime's own list instead of ``provider``, with options where they are needed.
         allowed_external: names of weight files beside ``path`` that it may read.
+        shared: weights that onnxruntime takes from memory; only for the CPU.
 
     Returns:
         An object with ``run(None, feeds)`` and ``get_providers()``.
@@ -130,5 +134,5 @@ def open_graph(
     chosen = PROVIDERS[provider_of(provider, "")]
     if chosen.onnxruntime:
         wanted = providers if providers is not None else chosen.onnxruntime
-        return open_session(path, threads=threads, providers=wanted, allowed_external=allowed_external)
+        return open_session(path, threads=threads, providers=wanted, allowed_external=allowed_external, shared=shared)
     return OpenVinoSession(path, threads=threads, precision=chosen.precision, allowed_external=allowed_external)

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from vlkd_hub._optional import require
 from vlkd_hub.errors import BundleError, InvalidInputError, MissingDependencyError
 from vlkd_hub.runtime.external_data import check_external_data
@@ -52,6 +54,7 @@ def open_session(
     providers: Sequence[ProviderEntry] | None = None,
     allowed_external: set[str] | None = None,
     profile: str | Path | None = None,
+    shared: Mapping[str, NDArray[Any]] | None = None,
 ) -> Any:
     """Open one ONNX graph.
 
@@ -65,6 +68,7 @@ def open_session(
             CPU. All of them must load.
         allowed_external: names of weight files beside ``path`` that it may read.
         profile: prefix of a file in which onnxruntime notes what each node did; None notes nothing.
+        shared: weights to use in place instead of the file's own, see :func:`vlkd_hub.runtime.shared_tables`.
 
     Returns:
         An ``onnxruntime.InferenceSession``, guarded: its failures are this package's errors.
@@ -88,6 +92,9 @@ def open_session(
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
+    kept = [(name, ort.OrtValue.ortvalue_from_numpy(values)) for name, values in (shared or {}).items()]
+    for name, value in kept:
+        options.add_initializer(name, value)
     try:
         # Its own fallback would print to the standard output and try again with other providers.
         session = ort.InferenceSession(str(path), options, providers=entries, enable_fallback=0)
@@ -96,7 +103,7 @@ def open_session(
     absent = [name for name in wanted if name not in session.get_providers()]
     if absent:
         raise MissingDependencyError(_advice(absent[0], f"onnxruntime fell back to {session.get_providers()}"))
-    return GuardedSession(session, path)
+    return GuardedSession(session, path, kept)
 
 
 def node_placement(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Collection, Mapping, Sequence, Sized
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from vlkd_hub.runtime.generation_settings import GenerationSettings, unsupported
 from vlkd_hub.runtime.guarded_session import check_interfaces
 from vlkd_hub.runtime.image_processing import ImageProcessor
 from vlkd_hub.runtime.providers import open_graph, provider_of, resolve_choice
+from vlkd_hub.runtime.shared_tables import shared_tables
 from vlkd_hub.runtime.text import TextProcessor
 
 __all__ = ["OPTIONAL_GRAPHS", "OnnxStudent", "read_generation_config"]
@@ -77,6 +78,7 @@ class OnnxStudent:
         verify: bool = True,
         batch_size: int = 32,
         revision: str | None = None,
+        graphs: Collection[str] | None = None,
     ) -> OnnxStudent:
         """Open a bundle.
 
@@ -90,6 +92,7 @@ class OnnxStudent:
             verify: compare the SHA-256 of every file with the manifest before anything is opened.
             batch_size: pictures or texts per run of a graph; a bundle of fixed shapes keeps to its own.
             revision: branch, tag or commit on the Hub.
+            graphs: open only those of this name, for a process that runs a part of the model; None opens all.
 
         Raises:
             BundleError: the bundle is incomplete, changed, or of another version.
@@ -106,15 +109,20 @@ class OnnxStudent:
             generation_config = read_generation_config(directory, manifest)
         names += [name for name in OPTIONAL_GRAPHS if f"onnx/{name}.onnx" in manifest.files]
         external = {path.removeprefix("onnx/") for path in manifest.files if path.startswith("onnx/")}
+        paths = {name: directory / "onnx" / f"{name}.onnx" for name in names if graphs is None or name in graphs}
+        tables = shared_tables(
+            path for name, path in paths.items() if providers is None and provider_of(provider, name) == "cpu"
+        )
         sessions = {
             name: open_graph(
-                directory / "onnx" / f"{name}.onnx",
+                path,
                 provider=None if provider is None else provider_of(provider, name),
                 threads=threads,
                 providers=providers,
                 allowed_external=external,
+                shared=tables.get(path),
             )
-            for name in names
+            for name, path in paths.items()
         }
         check_interfaces(sessions, manifest.generation)
         return cls(

@@ -45,6 +45,18 @@ def test_push_and_pull_as_written(page: str, hub: HubServer, tmp_path: Path, mon
     assert (tmp_path / "shapes" / "bundle" / "manifest.json").is_file()
 
 
+def test_the_export_page_pushes(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its one line that needs an account, with an account of the server on this machine."""
+    monkeypatch.chdir(tmp_path)
+    write_student(tmp_path / ".quickstart" / "student")
+    write_bundle(tmp_path / ".quickstart" / "shapes")
+    text = (Path(__file__).resolve().parents[3] / "docs" / "export.md").read_text(encoding="utf-8")
+    (line,) = [args for args in commands(text) if args[0] == "push"]
+    assert run(line) == 0
+    assert hub.store.repos["me/shapes"].private
+    assert "bundle/manifest.json" in hub.store.files("me/shapes")
+
+
 def test_the_card_file_as_written(page: str, hub: HubServer, tmp_path: Path) -> None:
     (block,) = blocks(page, "yaml")
     (tmp_path / "card.yaml").write_text(block)

@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-hub test-optimum test-triton reliability nightly check format bench system-deps clean clean-all
+.PHONY: help install quickstart test test-hub test-optimum test-triton test-scale reliability nightly check format bench system-deps clean clean-all
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do \
@@ -82,10 +82,20 @@ $(INSTALLED_HUB):
 test-hub: $(INSTALLED) $(INSTALLED_HUB)  ## a pushed student in an environment without vlkd-hub
 	VLKD_FRESH_PYTHON=$(abspath $(VENV_HUB))/bin/python $(BIN)/python -m pytest tests/hub/hub/test_fresh_environment.py $(ARGS)
 
+# Ray, for what runs on several machines; nothing else here needs it.
+SCALE := $(VENV)/.scale
+
+$(SCALE): $(INSTALLED)
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[scale]'
+	@touch $@
+
+test-scale: $(SCALE)  ## Ray Serve and Ray Data: replicas killed under load, a few minutes
+	$(BIN)/python -m pytest -m "slow or not slow" tests/serving/scale $(ARGS)
+
 reliability: $(INSTALLED)  ## overload, SIGTERM under load and odd requests, a few minutes
 	$(BIN)/python -m pytest -m slow tests/serving/reliability $(ARGS)
 
-nightly: $(INSTALLED)  ## the long reliability runs, an hour or two; goes on where it stopped; ARGS="fuzz" runs a part
+nightly: $(INSTALLED) $(SCALE)  ## the long reliability runs, an hour or two; goes on where it stopped; ARGS="fuzz" runs a part
 	$(BIN)/python tests/nightly.py $(ARGS)
 
 check: $(INSTALLED)  ## lint, format and types

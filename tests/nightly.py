@@ -54,6 +54,7 @@ PARTS = {
         ("tests/serving/index/test_live.py",),
         {"VLKD_RACE_SECONDS": "600"},
     ),
+    "scale": Part("replicas of a Ray cluster killed under load", (*SLOW, "tests/serving/scale")),
     "fuzz": Part("10,000 requests an endpoint", (*SLOW, "tests/serving/reliability/test_fuzz.py"), LONG),
 }
 

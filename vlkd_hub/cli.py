@@ -31,6 +31,7 @@ VERBS: dict[str, Verb] = {
     "bench": Verb("Measure speed, and print it with the load of the machine.", "export"),
     "index": Verb("Build and search an index of pictures.", "serve"),
     "serve": Verb("Answer searches, captions and questions over HTTP.", "serve"),
+    "scale": Verb("Serve and embed on several machines, with Ray.", "scale"),
     "keys": Verb("Make API keys for the server.", "serve"),
     "demo": Verb("Open a page to search, caption and ask.", "demo"),
 }

@@ -21,7 +21,7 @@ from vlkd_serving.index import Item, LiveIndex, LiveWriter, mix
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.model_pool import ModelPool, ModelSource
 from vlkd_serving.pre import Picture, PrePool
-from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats
+from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats, Parts
 from vlkd_serving.questions import GenerationOptions, SearchAnswer, SearchQuestion, Text
 from vlkd_serving.served_model import ServedModel, gather_all
 from vlkd_serving.settings import ServerSettings
@@ -64,8 +64,8 @@ class Engine:
         self.admission = Admission(settings.max_inflight, self.metrics)
         self._pre = PrePool(settings, self.metrics)
         self._core = ThreadPoolExecutor(settings.core_workers, thread_name_prefix="vlkd-core")
-        slots = Slots(settings.core_workers)
-        self.models = ModelPool(models, settings, pre=self._pre, core=self._core, slots=slots, metrics=self.metrics)
+        self._slots = Slots(settings.core_workers)
+        self.models = ModelPool(models, settings, self._serve, self.metrics)
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -149,7 +149,7 @@ class Engine:
 
     async def search(self, question: SearchQuestion) -> SearchAnswer:
         """The items of the index that fit a text, a picture, or both; and the generation that answered."""
-        self.require_index()
+        self._require_search()
         texts, pictures = question.texts, question.pictures
         async with self._work(len(texts) + len(pictures), None, "search") as (served, deadline):
             of_texts, of_pictures = await gather_all(
@@ -158,11 +158,7 @@ class Engine:
             )
             parts = [each.embedding for each in (*of_texts, *of_pictures)]
             query = parts[0] if len(parts) == 1 else mix(parts, question.weights)
-            reader = self.require_index().current
-            hits = await self._pre.run(
-                lambda: reader.search(query, question.k, offset=question.offset, where=question.where), deadline
-            )
-        return reader.manifest.generation, hits
+            return await self._find(query, question, deadline)
 
     async def put_item(self, item: Item, picture: Picture | None, text: str | None) -> int:
         """Add an item to the index, or replace it, by a picture or a text; returns the number of the change.
@@ -222,6 +218,11 @@ class Engine:
         """Whether every batcher's worker runs."""
         return self.models.alive
 
+    @property
+    def degraded(self) -> str | None:
+        """Why the index is not in its newest state, or None."""
+        return self.index.degraded if self.index is not None else None
+
     def require_index(self) -> LiveIndex:
         """The index.
 
@@ -247,6 +248,30 @@ class Engine:
         if self.state != "ready":
             self.metrics.rejected.labels(reason=self.state).inc()
             raise UnavailableError(f"The server is {self.state}; retry shortly.")
+
+    def _serve(self, name: str, parts: Parts) -> ServedModel:
+        """Put a loaded model in service: here, on this engine's own threads."""
+        return ServedModel(
+            name,
+            parts,
+            self.settings,
+            pre=self._pre,
+            core=self._core,
+            slots=self._slots,
+            metrics=self.metrics,
+        )
+
+    def _require_search(self) -> None:
+        """Raises :class:`UnavailableError` where there is nothing to search."""
+        self.require_index()
+
+    async def _find(self, query: Floats, question: SearchQuestion, deadline: float) -> SearchAnswer:
+        """Search by a vector, (D,): here, in this engine's own index."""
+        reader = self.require_index().current
+        hits = await self._pre.run(
+            lambda: reader.search(query, question.k, offset=question.offset, where=question.where), deadline
+        )
+        return reader.manifest.generation, hits
 
     @asynccontextmanager
     async def _work(self, items: int, model: str | None, task: str) -> AsyncIterator[tuple[ServedModel, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,14 @@ def load_model(bundle: Path, threads: int | None = None) -> LoadedModel:
     return LoadedModel(student, student.manifest.fingerprint, bundle.resolve().name)
 
 
-def model_source(name: str, bundle: Path, threads: int | None = None, *, at_once: bool = False) -> ModelSource:
+def model_source(
+    name: str,
+    bundle: Path,
+    threads: int | None = None,
+    *,
+    at_once: bool = False,
+    graphs: Collection[str] | None = None,
+) -> ModelSource:
     """A model for the server, read from its bundle, and verified, each time it is loaded.
 
     Args:
@@ -46,6 +54,7 @@ def model_source(name: str, bundle: Path, threads: int | None = None, *, at_once
         bundle: folder that ``vlkd export`` wrote.
         threads: of one inference; None lets the runtime choose.
         at_once: load it now, so that a bundle that cannot be used is an error of the caller.
+        graphs: open only those of this name; None opens all.
 
     Raises:
         BundleError: as :func:`load_model`.
@@ -53,7 +62,9 @@ def model_source(name: str, bundle: Path, threads: int | None = None, *, at_once
     from vlkd_serving.runtime import OnnxStudent
 
     def load() -> Parts:
-        return ahead.pop() if ahead else OnnxParts(OnnxStudent.from_pretrained(bundle, threads=threads))
+        if ahead:
+            return ahead.pop()
+        return OnnxParts(OnnxStudent.from_pretrained(bundle, threads=threads, graphs=graphs))
 
     ahead: list[Parts] = []
     if at_once:

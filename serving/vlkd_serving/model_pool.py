@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -14,11 +13,9 @@ from vlkd_hub.errors import VlkdError
 from vlkd_serving.errors import NotFoundError, UnavailableError
 from vlkd_serving.memory import release_free_memory
 from vlkd_serving.metrics import Metrics
-from vlkd_serving.pre import PrePool
 from vlkd_serving.protocol import Parts
 from vlkd_serving.served_model import ServedModel
 from vlkd_serving.settings import ServerSettings
-from vlkd_serving.slots import Slots
 
 __all__ = ["ModelPool", "ModelSource"]
 
@@ -60,10 +57,8 @@ class ModelPool:
 
     Args:
         sources: the first is the default.
-        settings: ``idle_unload_s`` and the sizes of batches.
-        pre: decodes and tokenises for all of them.
-        core: threads that run them.
-        slots: one permit for each of these threads.
+        settings: ``idle_unload_s``.
+        serve: puts loaded parts in service under a name.
         metrics: of the server.
     """
 
@@ -71,15 +66,13 @@ class ModelPool:
         self,
         sources: Sequence[ModelSource],
         settings: ServerSettings,
-        *,
-        pre: PrePool,
-        core: Executor,
-        slots: Slots,
+        serve: Callable[[str, Parts], ServedModel],
         metrics: Metrics,
     ) -> None:
         self._places = {source.name: _Place(source) for source in sources}
         self._settings = settings
-        self._pre, self._core, self._slots, self._metrics = pre, core, slots, metrics
+        self._serve = serve
+        self._metrics = metrics
 
     @property
     def names(self) -> list[str]:
@@ -168,15 +161,7 @@ class ModelPool:
                 raise UnavailableError(f"The model '{name}' cannot be loaded; retry later.") from error
             place.failed_at = None
             await asyncio.to_thread(release_free_memory)
-            model = ServedModel(
-                name,
-                parts,
-                self._settings,
-                pre=self._pre,
-                core=self._core,
-                slots=self._slots,
-                metrics=self._metrics,
-            )
+            model = self._serve(name, parts)
             model.start()
             place.model, place.used_at = model, time.monotonic()
             self._metrics.models_loaded.labels(model=name).set(1)

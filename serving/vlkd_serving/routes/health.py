@@ -36,8 +36,7 @@ async def readyz(request: Request) -> HealthResponse:
         await engine.canary()
     except ServingError:
         raise UnavailableError("The model does not answer in time.") from None
-    degraded = engine.index.degraded if engine.index is not None else None
-    if degraded is not None:
+    if engine.degraded is not None:
         return HealthResponse(
             status="degraded", detail="The newest index generation is damaged; an older one is served."
         )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vlkd_serving.index import Item
     from vlkd_serving.index.build import Skipped
     from vlkd_serving.index.manifest import IndexManifest
+    from vlkd_serving.index.parts import PartSet
 
 __all__ = ["add", "build", "load"]
 
@@ -152,7 +153,9 @@ def add(
 
 def load(
     directory: Directory,
-    vectors: Annotated[Path, typer.Option("--vectors", help="A .npy array of floats, (items, dim).")],
+    vectors: Annotated[
+        Path, typer.Option("--vectors", help="A .npy array of floats, (items, dim), or a folder of `vlkd scale embed`.")
+    ],
     ids: Annotated[
         Path | None, typer.Option("--ids", help="One id a line, or .jsonl with id, path and metadata.")
     ] = None,
@@ -177,16 +180,34 @@ def load(
     if (model is None) == (not space):
         raise InvalidInputError("Say whose vectors these are: either --model BUNDLE or --space NAME.")
     budget = budget_of(recall, memory, latency_ms, kind, precision)
-    items, array = load_precomputed(vectors, ids)
     if model is not None:
         fingerprint = read_manifest(model).fingerprint
     else:
         fingerprint = hashlib.sha256(f"space:{space}".encode()).hexdigest()
     begin = time.perf_counter()
+    parts = _parts(vectors, ids, fingerprint, model) if vectors.is_dir() else None
     with IndexWriter(directory, fingerprint) as writer:
         root = None if images is None else ImageRoot.of(images, directory, root_name)
-        manifest = writer.build(items, array, root, budget=budget, space=space)
+        if parts is not None:
+            manifest = writer.build_from(parts.items(), parts.blocks(), parts.shape, root, budget, space)
+        else:
+            items, array = load_precomputed(vectors, ids)
+            manifest = writer.build(items, array, root, budget=budget, space=space)
     _print(manifest, (), time.perf_counter() - begin, as_json)
+
+
+def _parts(folder: Path, ids: Path | None, fingerprint: str, model: Path | None) -> PartSet:
+    from vlkd_serving.index.parts import PartSet
+
+    if ids is not None:
+        raise InvalidInputError(f"{folder} names its items itself: leave out --ids.")
+    parts = PartSet(folder)
+    if model is not None and parts.fingerprint != fingerprint:
+        raise InvalidInputError(
+            f"The vectors in {folder} were made by another model (its embedding space is {parts.fingerprint[:12]}, "
+            f"that of {model} is {fingerprint[:12]}): name the bundle that made them."
+        )
+    return parts
 
 
 def _source(images: Path | None, table: Path | None, shards: list[Path] | None, texts: Path | None) -> _Source:

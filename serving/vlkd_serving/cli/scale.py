@@ -61,7 +61,8 @@ def serve(
     with ray_cluster(address, settings.cpus) as ray:
         for number in (signal.SIGTERM, signal.SIGINT):  # after Ray, whose own handler ends the process at once
             signal.signal(number, lambda *_: stop.set())
-        serve_until(ray, settings, stop, lambda: typer.echo(f"Ready at http://{host}:{port}"))
+        told = f"Ready at http://{host}:{port}"
+        serve_until(ray, settings, stop, lambda: typer.echo(told), alone=address is None)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -159,6 +160,7 @@ class PartEmbedder:
 
 def _run(ray: Any, settings: BulkSettings, jobs: Sequence[Job]) -> Iterator[PartRecord]:
     rows = [{"job": json.dumps(asdict(job))} for job in jobs]
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     pool = ray.data.ActorPoolStrategy(size=min(settings.workers, len(jobs)), max_tasks_in_flight_per_actor=1)
     made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         PartEmbedder, fn_constructor_args=(settings,), compute=pool, num_cpus=settings.threads

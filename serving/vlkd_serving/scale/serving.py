@@ -16,7 +16,9 @@ APPLICATION = "vlkd"
 _KEEP_ALIVE_S = 90
 
 
-def serve_until(ray: Any, settings: ScaleSettings, stop: threading.Event, ready: Callable[[], None]) -> None:
+def serve_until(
+    ray: Any, settings: ScaleSettings, stop: threading.Event, ready: Callable[[], None], *, alone: bool
+) -> None:
     """Deploy, call ``ready``, wait for ``stop``, and take the application away: its replicas finish what they have.
 
     Args:
@@ -24,6 +26,7 @@ def serve_until(ray: Any, settings: ScaleSettings, stop: threading.Event, ready:
         settings: what to deploy, and where to listen.
         stop: set by a signal.
         ready: called once requests are answered.
+        alone: nobody else serves on this cluster, so that Serve itself is stopped too.
 
     Raises:
         VlkdError: as :func:`build_application`.
@@ -44,6 +47,7 @@ def serve_until(ray: Any, settings: ScaleSettings, stop: threading.Event, ready:
         serve.run(application, name=APPLICATION, route_prefix="/")
         ready()
         stop.wait()
-        serve.delete(APPLICATION)
     finally:
-        serve.shutdown()
+        serve.delete(APPLICATION)
+        if alone:
+            serve.shutdown()

@@ -85,8 +85,9 @@ class Cluster:
         return found
 
     def resent(self) -> int:
-        """How many calls have been sent again because their replica died, by the replicas' logs."""
-        return sum(path.read_text(errors="replace").count("its replica died") for path in self.logs.rglob("*.err"))
+        """How many calls have met a dead replica, by the logs: under way in it, or on the way, which Serve tells."""
+        texts = [path.read_text(errors="replace") for path in self.logs.rglob("*") if path.suffix in (".err", ".log")]
+        return sum(text.count("its replica died") + text.count("because it has died") for text in texts)
 
 
 def run_vlkd(folder: Path, *arguments: object, **environment: str) -> subprocess.Popen[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from fastapi.testclient import TestClient
 from vlkd_hub.bundle import read_manifest
 from vlkd_serving.app import create_app
 from vlkd_serving.engine import Engine
+from vlkd_serving.errors import UnavailableError
 from vlkd_serving.index import LiveIndex
 from vlkd_serving.index.build import build_index
 from vlkd_serving.index.reshape import split
@@ -128,3 +130,29 @@ def test_a_server_without_shards_does_not_search(tiny_bundle: Path, local_handle
     with TestClient(ingress.__serve_build_asgi_app__(), raise_server_exceptions=False) as client:
         answer = client.post("/v1/search", json={"text": "red"})
     assert answer.status_code == 503 and "start it with shards" in answer.json()["error"]["message"]
+
+
+class LostShard:
+    """A shard without a live replica, or one that hangs."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def search(self, *_: Any) -> Any:
+        await asyncio.sleep(self._seconds)
+        return UnavailableError("A part of the server cannot start; retry later.")
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(0.0, 503), (60.0, 504)])
+def test_part_of_the_index_is_never_passed_as_the_whole(
+    tiny_bundle: Path, built: Path, local_handle: Callable[[Any], Any], seconds: float, status: int
+) -> None:
+    """With one shard out of reach the search fails in its time; it does not quietly leave out what that shard holds."""
+    settings = ScaleSettings(model=str(tiny_bundle))
+    encoder = local_handle(EncoderReplica(settings))
+    whole = ShardReplica(settings, str(built), read_manifest(tiny_bundle).fingerprint)
+    shards = [local_handle(whole), local_handle(LostShard(seconds))]
+    ingress = Ingress(settings, encoder, local_handle(DecoderReplica(settings, encoder)), shards)
+    with TestClient(ingress.__serve_build_asgi_app__(), raise_server_exceptions=False) as client:
+        answer = client.post("/v1/search", json={"text": "red"}, headers={"X-Timeout-Ms": "2000"})
+    assert answer.status_code == status and "results" not in answer.json()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -34,7 +35,8 @@ class Part:
     @property
     def command(self) -> str:
         """As a person would type it."""
-        return " ".join([*(f"{name}={value}" for name, value in self.environment.items()), "pytest", *self.arguments])
+        set_first = [f"{name}={value}" for name, value in self.environment.items()]
+        return " ".join([*set_first, "pytest", shlex.join(self.arguments)])
 
 
 SLOW = ("-m", "slow")
@@ -144,13 +146,16 @@ def report(found: dict[str, dict[str, Any] | None]) -> str:
 
 
 def present_commit() -> str:
-    """The short hash of what is checked out; with a plus sign where files differ from it."""
+    """The short hash of what is checked out, with a plus sign where files differ from it; "unknown" without git."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ ROWS: list[tuple[str, tuple[str, dict[str, Any]], int]] = [
     ("PNG signature and zeros", picture(b"\x89PNG\r\n\x1a\n" + b"\0" * 10), 422),
     ("PNG cut in half", picture(NOISE[: len(NOISE) // 2]), 422),
     ("20,000 x 20,000 pixels in a few bytes", picture(png(20_000, 20_000)), 413),
+    ("one row over the pixel limit", picture(png(5_000, 5_001)), 413),
     ("FITS", picture(b"SIMPLE  =                    T"), 415),
     ("EPS", picture(b"%!PS-Adobe-3.0 EPSF-3.0"), 415),
     ("PDF", picture(b"%PDF-1.7"), 415),

@@ -76,9 +76,10 @@ def _print(report: dict[str, Any]) -> None:
     for size, rates in speed["queries_a_second"].items():
         words = "  ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items())
         ratio, bare = speed["times_flat"][size], speed["of_bare_faiss"][size]
-        typer.echo(f"batch {size}: {words}; {ratio:.1f}x flat, {bare:.2f} of bare FAISS")
-    cpu, ratio = speed["cpu_us_a_query"], speed["of_bare_faiss_by_cpu"]
-    typer.echo(f"one query on one thread: FAISS {cpu['faiss']:.0f} us, index {cpu['index']:.0f} us; {ratio:.2f}")
+        low, high = speed["of_bare_faiss_spread"][size]
+        unscored = speed["of_unscored_faiss"][size]
+        typer.echo(f"batch {size}: {words}")
+        typer.echo(f"  {ratio:.1f}x flat, {bare:.2f} of bare FAISS ({low:.2f} to {high:.2f}); {unscored:.2f} unscored")
     for line in report["curve"]:
         typer.echo(
             f"  effort {line['effort']:>4}  recall@10 {line['recall_at_10']:.4f}  "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,10 @@ __all__ = ["measure_curve", "measure_speed"]
 K = 10
 Search = Callable[[NDArray[np.float32]], object]
 _EFFORTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_BLOCKS = 8
+_BLOCK = 25
+_BLOCK_FLAT = 1
+"""Single queries are timed in short blocks in turns, so that what else the machine does falls on all alike."""
 
 
 def measure_speed(
@@ -32,51 +36,56 @@ def measure_speed(
 ) -> dict[str, Any]:
     """Time exact search (FAISS Flat, fp32), bare FAISS and the index, one after the other in each round.
 
+    Bare FAISS is the same structure in memory with the same effort, and as many candidates scored again by FAISS with
+    the same vectors in memory; ``faiss_unscored`` leaves the scoring out, and so answers less well.
+
     Args:
         index: the index folder.
         vectors: the ``.npy`` file that it was built from.
         queries: (Q, D), L2-normalised, not in the index.
         threads: of FAISS, for all.
-        rounds: how often; medians are reported.
+        rounds: how often; medians and quartiles are reported.
 
     Returns:
-        Queries a second by name and batch size, ratios, recall@10, load average.
+        Queries a second by name and batch size, ratios (against bare FAISS of the same turn), recall@10, load average.
     """
     faiss.omp_set_num_threads(threads)
     reader = IndexReader.open(index)
     bare = Structure(faiss.read_index(str(index / reader.manifest.folder / VECTORS_FILE)), reader.manifest.spec)
+    refined = _refined(bare, reader)
     flat = faiss.IndexFlatIP(queries.shape[1])
     flat.add(np.load(vectors, mmap_mode="r"))
     _, truth = flat.search(queries, K)
     _, found = reader.search_rows(queries, K)
     searches: dict[str, Search] = {
         "flat": lambda batch: flat.search(batch, K),
-        "faiss": lambda batch: bare.search(batch, K),
+        "faiss": refined,
+        "faiss_unscored": lambda batch: bare.search(batch, K),
         "index": lambda batch: reader.search_ids(batch, K),
         "index_items": lambda batch: [reader.search(query, K) for query in batch[:1000]],
     }
     load = os.getloadavg()[0]
-    rates: dict[str, dict[str, list[float]]] = {"1": {}, "1000": {}}
-    singles = min(200, len(queries))
-    for turn in range(rounds):
-        for name, search in searches.items():
-            some = queries[(turn * singles) % len(queries) :][: singles // (8 if name == "flat" else 1)]
-            rates["1"].setdefault(name, []).append(_rate(search, some, 1))
-            if name != "index_items":
-                rates["1000"].setdefault(name, []).append(_rate(search, queries, len(queries)))
-    cpu = _cpu_us({name: searches[name] for name in ("faiss", "index")}, queries[:singles], threads)
-    median = {size: {name: float(np.median(values)) for name, values in by.items()} for size, by in rates.items()}
+    single = _single_rates(searches, queries, rounds * _BLOCKS)
+    at_once: dict[str, list[float]] = {name: [] for name in searches if name != "index_items"}
+    for _ in range(rounds):
+        for name, rates in at_once.items():
+            rates.append(_rate(searches[name], queries, len(queries)))
+    rates_by_size = {"1": single, str(len(queries)): at_once}
+    median = {s: {name: float(np.median(values)) for name, values in by.items()} for s, by in rates_by_size.items()}
+    of_bare = {s: np.divide(by["index"], by["faiss"]) for s, by in rates_by_size.items()}
+    of_unscored = {s: np.divide(by["index"], by["faiss_unscored"]) for s, by in rates_by_size.items()}
     return {
         "kind": reader.manifest.kind,
         "structure": reader.manifest.spec.factory,
         "effort": reader.manifest.spec.effort,
+        "oversample": reader.manifest.spec.oversample,
         "recall_at_10": overlap(found, truth),
         "queries_a_second": median,
-        "spread": {s: {n: [min(v), max(v)] for n, v in by.items()} for s, by in rates.items()},
-        "times_flat": {size: by["index"] / by["flat"] for size, by in median.items()},
-        "of_bare_faiss": {size: by["index"] / by["faiss"] for size, by in median.items()},
-        "cpu_us_a_query": cpu,
-        "of_bare_faiss_by_cpu": cpu["faiss"] / cpu["index"],
+        "spread": {s: {n: _quartiles(v) for n, v in by.items()} for s, by in rates_by_size.items()},
+        "times_flat": {s: by["index"] / by["flat"] for s, by in median.items()},
+        "of_bare_faiss": {s: float(np.median(ratios)) for s, ratios in of_bare.items()},
+        "of_bare_faiss_spread": {s: _quartiles(ratios) for s, ratios in of_bare.items()},
+        "of_unscored_faiss": {s: float(np.median(ratios)) for s, ratios in of_unscored.items()},
         "threads": threads,
         "load_average": load,
         "peak_bytes": peak_bytes(),
@@ -106,17 +115,39 @@ def measure_curve(index: Path, vectors: Path, queries: NDArray[np.float32], thre
     return lines
 
 
-def _cpu_us(searches: dict[str, Search], queries: NDArray[np.float32], threads: int) -> dict[str, float]:
-    """Median processor time of one query on one thread, query by query in turns: it holds on a busy machine too."""
-    faiss.omp_set_num_threads(1)
-    times: dict[str, list[float]] = {name: [] for name in searches}
-    for number in range(len(queries)):
-        for name, search in searches.items():
-            begin = time.thread_time()
-            search(queries[number : number + 1])
-            times[name].append((time.thread_time() - begin) * 1e6)
-    faiss.omp_set_num_threads(threads)
-    return {name: float(np.median(values)) for name, values in times.items()}
+def _refined(bare: Structure, reader: IndexReader) -> Search:
+    """The search of bare FAISS that gives the index's answers: candidates, scored again."""
+    spec, ranking = reader.manifest.spec, reader.generation.ranking
+    if spec.exact or spec.codec == "binary":
+        return lambda batch: bare.search(batch, K)
+    dim, kind = bare.dim, faiss.METRIC_INNER_PRODUCT
+    half = ranking.vectors.half
+    kept = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, kind) if half else faiss.IndexFlatIP(dim)
+    for block in ranking.blocks():
+        kept.add(block)
+    both = faiss.IndexRefine(bare.faiss_index, kept)
+    inner = bare.params(None, spec.effort)
+    params = faiss.IndexRefineSearchParameters(k_factor=float(spec.oversample), base_index_params=inner)
+    keep = (bare, kept, both)  # FAISS itself holds none of them
+    return lambda batch: keep[2].search(batch, K, params=params)
+
+
+def _single_rates(searches: dict[str, Search], queries: NDArray[np.float32], blocks: int) -> dict[str, list[float]]:
+    """Queries a second of each search, asked one by one, by block; in each block another search comes first, and each
+    takes queries of its own, since the second to ask the same finds them in the processor's cache."""
+    rates: dict[str, list[float]] = {name: [] for name in searches}
+    rng, names = np.random.default_rng(0), list(searches)
+    for search in searches.values():  # what only the first call pays
+        search(queries[:1])
+    for block in range(blocks):
+        for name in np.roll(names, block):
+            size = _BLOCK_FLAT if name == "flat" else _BLOCK
+            rates[name].append(_rate(searches[name], queries[rng.choice(len(queries), size, replace=False)], 1))
+    return rates
+
+
+def _quartiles(values: Sequence[float] | NDArray[np.float64]) -> list[float]:
+    return [float(value) for value in np.percentile(np.asarray(values, dtype=np.float64), [25, 75])]
 
 
 def _ranked(ranking: Ranking, effort: int, batch: NDArray[np.float32]) -> object:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vlkd_hub.reports import write_report
 from vlkd_serving.bench_index.clusters import ClusteredVectors
 
 __all__ = ["build_step", "curve_step", "in_own_process", "live_step", "serve_step", "speed_step"]
@@ -26,12 +30,21 @@ def in_own_process(step: Callable[..., Any], *args: Any) -> Any:
 def build_step(
     index: Path, vectors: Path, recall: float, memory: int | None, kind: str, threads: int
 ) -> dict[str, Any]:
-    """Build the index; seconds, peak of memory, and what the build measured of itself."""
+    """Build the index; seconds, peak of memory, and what the build measured of itself.
+
+    One that is there already, of these vectors and this budget, is kept: building a million takes minutes. Its report
+    lies beside it.
+    """
     import faiss
 
     from vlkd_serving.bench_index.memory import peak_bytes
     from vlkd_serving.index import Budget, IndexWriter, Item
 
+    asked = {"vectors": vectors.name, "recall": recall, "memory": memory, "kind": kind}
+    report = index.with_name(f"{index.name}-build.json")
+    kept: dict[str, Any] = json.loads(report.read_text()) if report.is_file() else {}
+    if kept.get("asked") == asked and index.is_dir():
+        return kept
     faiss.omp_set_num_threads(threads)
     rows = np.load(vectors, mmap_mode="r")
     items = (Item(id=f"item-{n:07d}", metadata={"class": f"c{n % 100}"}) for n in range(len(rows)))
@@ -40,7 +53,8 @@ def build_step(
         budget = Budget(recall=recall, memory_bytes=memory, kind=kind)
         manifest = writer.build(items, rows, None, budget=budget)
     measured = manifest.measured
-    return {
+    built = {
+        "asked": asked,
         "seconds": time.perf_counter() - begin,
         "peak_bytes": peak_bytes(),
         "input_bytes": rows.nbytes,
@@ -51,6 +65,8 @@ def build_step(
         "measured_recall": None if measured is None else measured.recall,
         "within_budget": None if measured is None else measured.met,
     }
+    write_report(report, built)
+    return built
 
 
 def speed_step(index: Path, vectors: Path, data: ClusteredVectors, queries: int, threads: int, rounds: int) -> Any:
@@ -68,11 +84,21 @@ def curve_step(index: Path, vectors: Path, data: ClusteredVectors, queries: int,
 
 
 def live_step(index: Path, data: ClusteredVectors, queries: int, adds: int, batch: int, threads: int) -> Any:
-    """See :func:`measure_live`; the added vectors are drawn from the same clusters under another seed."""
+    """See :func:`measure_live`; added to a copy, whose files are links to the same, since a generation never changes.
+
+    The added vectors are drawn from the same clusters and are not among the queries.
+    """
     from vlkd_serving.bench_index.live import measure_live
+    from vlkd_serving.index.lock import LOCK_NAME
 
     drawn = data.queries(queries + adds)
-    return measure_live(index, drawn[:queries], drawn[queries:], threads, batch)
+    copy = index.with_name(f"{index.name}-live")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(index, copy, copy_function=os.link, ignore=shutil.ignore_patterns(LOCK_NAME))
+    try:
+        return measure_live(copy, drawn[:queries], drawn[queries:], threads, batch)
+    finally:
+        shutil.rmtree(copy)
 
 
 def serve_step(index: Path, data: ClusteredVectors, queries: int, threads: int) -> dict[str, Any]:

@@ -72,8 +72,7 @@ def _groups(view: SearchView, leader: dict[int, int], joins: list[tuple[int, flo
         if first in lowest:
             members.setdefault(first, []).append(row)
     groups = [
-        DuplicateGroup(tuple(view.ids_at(np.array(sorted(rows)))), min(1.0, lowest[first]))
-        for first, rows in members.items()
+        DuplicateGroup(tuple(view.ids_at(sorted(rows))), min(1.0, lowest[first])) for first, rows in members.items()
     ]
     return sorted(groups, key=lambda group: (-len(group.ids), group.ids))
 

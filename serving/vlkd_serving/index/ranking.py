@@ -8,10 +8,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from vlkd_serving.index.rescore import MOST_ALONE, Rescored
 from vlkd_serving.index.structure import Structure
 from vlkd_serving.index.vectors import FloatArray, KeptVectors
 
-__all__ = ["Ranking", "best_of", "rank_exactly"]
+__all__ = ["Ranking", "any_missing", "best_of", "rank_exactly"]
 
 _FEW_ROWS = 20_000
 """Up to so many selected rows are scored one by one: exact, and faster than a walk that rejects most of them."""
@@ -30,6 +31,8 @@ class Ranking:
         self.structure = structure
         self.vectors = kept if kept is not None else KeptVectors(structure.vectors())
         self._score_again = kept is not None
+        in_faiss = kept is not None and kept.pages is not None and len(kept) > 0 and structure.spec.codec != "binary"
+        self._rescored = Rescored(structure, kept) if kept is not None and in_faiss else None
 
     def __len__(self) -> int:
         return len(self.structure)
@@ -60,12 +63,23 @@ class Ranking:
         if not self._score_again:
             return self.structure.search(queries, depth, selected, effort)
         wanted = min(depth * self.structure.spec.oversample, count)
-        _, rows = self.structure.search(queries, wanted, selected, effort)
-        scores, rows = best_of(self.vectors.scores(queries, rows), rows, depth)
-        short = np.flatnonzero(rows[:, -1] < 0)
-        if short.size:  # the graph or the lists ended early, which a long list may meet: scan for these
+        if self._rescored is not None:
+            scores, rows = _in_order(*self._rescored.search(queries, wanted, selected, effort), depth)
+        else:
+            _, rows = self.structure.search(queries, wanted, selected, effort)
+            scores, rows = best_of(self.vectors.scores(queries, rows), rows, depth)
+        if any_missing(rows):  # the graph or the lists ended early, which a long list may meet: scan for these
+            short = np.flatnonzero(rows[:, -1] < 0)
             scores[short], rows[short] = rank_exactly(self.vectors, queries[short], depth, selected)
         return scores, rows
+
+    def rank_alone(self, query: FloatArray, depth: int) -> tuple[list[float], list[int]] | None:
+        """As :meth:`rank` for one query (D,) of any length, all rows, the short way; None where there is none."""
+        spec = self.structure.spec
+        wanted = depth * spec.oversample
+        if self._rescored is None or wanted > min(MOST_ALONE, len(self)):
+            return None
+        return self._rescored.search_alone(query, wanted, spec.effort)
 
     def blocks(self) -> Iterator[FloatArray]:
         """Every vector in row order, block by block."""
@@ -105,6 +119,23 @@ def rank_exactly(
         both = np.concatenate([scores, near], axis=1), np.concatenate([rows, numbers[found]], axis=1)
         scores, rows = best_of(*both, depth)
     return scores, rows
+
+
+def _in_order(scores: FloatArray, rows: NDArray[np.int64], depth: int) -> tuple[FloatArray, NDArray[np.int64]]:
+    """The ``depth`` best of lines that are sorted already, but for the order of equal scores."""
+    if len(scores) == 1:  # one query waits for one answer: no detour
+        line = scores[0].tolist()
+        equal = len(set(line)) < len(line)
+    else:
+        equal = bool((scores[:, 1:] == scores[:, :-1]).any())
+    if equal:
+        return best_of(np.where(rows < 0, -np.inf, scores), rows, depth)
+    return scores[:, :depth], rows[:, :depth]
+
+
+def any_missing(rows: NDArray[np.int64]) -> bool:
+    """Whether a line of (Q, K > 0) rows ends with -1, for want of more."""
+    return bool(rows[0, -1] < 0 if len(rows) == 1 else rows[:, -1].min(initial=0) < 0)
 
 
 def best_of(scores: FloatArray, rows: NDArray[np.int64], depth: int) -> tuple[FloatArray, NDArray[np.int64]]:

@@ -79,7 +79,7 @@ def split(source: Path, targets: Sequence[Path], where: str | None = None) -> li
         if where is None:
             shards = [shard_of(item.id, len(targets)) for item in reader.iter_items()]
         else:
-            chosen = set(reader.ids_at(reader.rows_where(where)))
+            chosen = set(reader.ids_at(reader.rows_where(where).tolist()))
             shards = [int(item.id not in chosen) for item in reader.iter_items()]
         numbers = np.array(shards, dtype=np.int64)
         return [_write_part(reader, target, numbers == shard) for shard, target in enumerate(targets)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vlkd_serving.index.delta import Delta
 from vlkd_serving.index.generation import Generation
 from vlkd_serving.index.items import Item
 from vlkd_serving.index.manifest import IndexManifest
-from vlkd_serving.index.ranking import best_of
+from vlkd_serving.index.ranking import any_missing, best_of
 from vlkd_serving.index.vectors import FloatArray, normalise
 from vlkd_serving.index.where import Condition, parse_where
 
@@ -51,6 +52,7 @@ class SearchView:
         self.generation = generation
         self.delta = delta
         self.degraded = degraded
+        self._rank_alone = generation.ranking.rank_alone if delta.empty else None
 
     @property
     def manifest(self) -> IndexManifest:
@@ -87,9 +89,9 @@ class SearchView:
                 f"The query has the shape {np.shape(query)}; the index holds {self.manifest.embedding_dim} values an "
                 "item."
             )
-        scores, rows = self.search_rows(np.asarray(query)[None], k + offset, where)
-        found = [int(row) for row in rows[0][offset:] if row >= 0]
-        return [Hit(item, float(score)) for item, score in zip(self.items_at(found), scores[0][offset:], strict=False)]
+        scores, rows = self._best(np.asarray(query), k + offset, where)
+        pairs = zip(self.items_at(rows[offset:]), scores[offset:], strict=False)
+        return [Hit(item, score) for item, score in pairs]
 
     def search_ids(self, queries: FloatArray, k: int = 10, where: str | None = None) -> list[list[tuple[str, float]]]:
         """(id, score) of the ``k`` best for each query, without the metadata; the fastest way to ask much.
@@ -99,11 +101,18 @@ class SearchView:
             k: at least 1.
             where: a filter.
         """
+        queries = np.asarray(queries)
+        if len(queries) == 1:
+            alone, found = self._best(queries[0], k, where)
+            return [list(zip(self.ids_at(found), alone, strict=False))]
         scores, rows = self.search_rows(queries, k, where)
-        ids = iter(self.ids_at(rows[rows >= 0]))
+        lines = rows.tolist()
+        if rows.size and any_missing(rows):
+            lines = [[row for row in line if row >= 0] for line in lines]
+        ids = iter(self.ids_at([row for line in lines for row in line]))
         return [
-            [(next(ids), score) for row, score in zip(line, values, strict=True) if row >= 0]
-            for line, values in zip(rows.tolist(), scores.tolist(), strict=True)
+            list(zip(islice(ids, len(line)), values, strict=False))
+            for line, values in zip(lines, scores.tolist(), strict=True)
         ]
 
     def search_rows(
@@ -122,7 +131,7 @@ class SearchView:
         unit = normalise(queries)
         if k <= _FIRST_DEPTH:
             scores, rows = self._rank(unit, _FIRST_DEPTH, condition)
-            return scores[:, :k], rows[:, :k]
+            return (scores, rows) if k == _FIRST_DEPTH else (scores[:, :k], rows[:, :k])
         return _as_arrays([self._ranked_list(query, k, condition) for query in unit], k)
 
     def score_of(self, item_id: str, query: FloatArray) -> float:
@@ -163,14 +172,14 @@ class SearchView:
         found = found[found < len(self.delta.alive)]
         return np.concatenate([np.flatnonzero(base), len(self.generation) + found[self.delta.alive[found]]])
 
-    def ids_at(self, rows: NDArray[np.int64]) -> list[str]:
+    def ids_at(self, rows: Sequence[int]) -> list[str]:
         """The ids of some rows, in that order."""
-        base = len(self.generation)
         if not len(self.delta.alive):
             return self.generation.ids.many(rows)
-        old = iter(self.generation.ids.many(rows[rows < base]))
-        new = iter(self.delta.items.rows((rows[rows >= base] - base).tolist()))
-        return [next(old) if row < base else next(new).id for row in rows.tolist()]
+        base = len(self.generation)
+        old = iter(self.generation.ids.many([row for row in rows if row < base]))
+        new = iter(self.delta.items.rows([row - base for row in rows if row >= base]))
+        return [next(old) if row < base else next(new).id for row in rows]
 
     def items_at(self, rows: Sequence[int]) -> list[Item]:
         """The items of some rows, in that order."""
@@ -257,6 +266,15 @@ class SearchView:
     def close(self) -> None:
         """Close the files of items; the vectors go with the object."""
         self.generation.items.close()
+
+    def _best(self, query: FloatArray, k: int, where: str | None) -> tuple[list[float], list[int]]:
+        """Scores and rows of one query's best, (D,); at least as many scores as rows."""
+        if self._rank_alone is not None and where is None and 1 <= k <= _FIRST_DEPTH:
+            found = self._rank_alone(query, _FIRST_DEPTH)
+            if found is not None:
+                return found[0][:k], found[1][:k]
+        scores, rows = self.search_rows(query[None], k, where)
+        return scores[0].tolist(), [row for row in rows[0].tolist() if row >= 0]
 
     def _rank(
         self, queries: FloatArray, depth: int, condition: Condition | None

@@ -132,10 +132,9 @@ class Structure:
         """
         effort = self.spec.effort if effort is None else effort
         if selected is None:
-            params = self._unfiltered.get(effort) or self._unfiltered.setdefault(effort, self._params(None, effort))
+            params = self._unfiltered.get(effort) or self._unfiltered.setdefault(effort, self.params(None, effort))
         else:
-            bits = np.packbits(selected, bitorder="little")
-            params = self._params(faiss.IDSelectorBitmap(bits), effort)
+            params = self.params(selected, effort)
         if self.spec.codec == "binary":
             distances, rows = self._index.search(_codes(queries), k, params=params)
             return (1 - 2 * distances / self.dim).astype(np.float32), rows
@@ -149,8 +148,10 @@ class Structure:
         view = faiss.rev_swig_ptr(flat.get_xb(), len(self) * self.dim)
         return np.asarray(view, dtype=np.float32).reshape(len(self), self.dim)
 
-    def _params(self, selector: Any, effort: int) -> Any:
-        chosen = {} if selector is None else {"sel": selector}
+    def params(self, selected: NDArray[np.bool_] | None, effort: int) -> Any:
+        """What a search is told, as FAISS wants it; None where there is nothing to tell."""
+        bits = None if selected is None else np.packbits(selected, bitorder="little")
+        chosen = {} if bits is None else {"sel": faiss.IDSelectorBitmap(bits)}
         if self.spec.kind == "hnsw":
             return faiss.SearchParametersHNSW(efSearch=effort, **chosen)
         if self.spec.kind == "ivf":

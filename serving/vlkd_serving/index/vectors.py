@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import mmap
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +20,8 @@ __all__ = ["BLOCK_ROWS", "FloatArray", "KeptVectors", "blocks_of", "normalise", 
 FloatArray = NDArray[np.float32]
 BLOCK_ROWS = 16_384
 _TYPES = ("<f2", "<f4")
+_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+"""Else Linux refuses to map a file that is larger than the memory, to be written to; Python names it from 3.13 on."""
 
 
 def normalise(vectors: NDArray[np.generic], first_row: int = 0) -> FloatArray:
@@ -32,6 +37,11 @@ def normalise(vectors: NDArray[np.generic], first_row: int = 0) -> FloatArray:
     numbers = np.ascontiguousarray(vectors, dtype=np.float32)
     if numbers.ndim != 2 or numbers.shape[1] == 0:
         raise InvalidInputError(f"Vectors must have the shape (items, dim), got {numbers.shape}.")
+    if len(numbers) == 1:  # one query waits for one answer: no detour
+        row = numbers[0]
+        length = math.sqrt(row.dot(row))
+        if 0 < length < math.inf:
+            return numbers / np.float32(length)
     norms = np.sqrt(np.einsum("nd,nd->n", numbers, numbers))  # (N,)
     if 0 < norms.min(initial=1.0) and norms.max(initial=1.0) < np.inf:  # neither is true of NaN
         return np.asarray(numbers / norms[:, None])
@@ -77,10 +87,13 @@ class KeptVectors:
 
     Args:
         array: (N, D) fp16 or fp32.
+        pages: the whole file, mapped so that writing changes this process's pages only; the vectors are its end. None
+            where they lie in no file, or the system grants no such mapping.
     """
 
-    def __init__(self, array: NDArray[np.generic]) -> None:
+    def __init__(self, array: NDArray[np.generic], pages: NDArray[np.uint8] | None = None) -> None:
         self._array = array
+        self.pages = pages
 
     @classmethod
     def read(cls, path: Path, shape: tuple[int, int]) -> KeptVectors:
@@ -95,10 +108,28 @@ class KeptVectors:
             raise IndexCorruptError(f"{path} is not an array of vectors.") from None
         if array.shape != shape or array.dtype.str not in _TYPES:
             raise IndexCorruptError(f"{path} holds {array.dtype} values of shape {array.shape}, expected {shape}.")
-        return cls(np.asarray(array))  # a plain view of the mapping: its rows are read faster
+        pages = _private_pages(path)
+        if pages is None:
+            return cls(np.asarray(array))  # a plain view of the mapping: its rows are read faster
+        return cls(pages[-array.nbytes :].view(array.dtype).reshape(shape) if array.nbytes else array, pages)
 
     def __len__(self) -> int:
         return len(self._array)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+        return self._array.shape[0], self._array.shape[1]
+
+    @property
+    def half(self) -> bool:
+        """Whether they are fp16."""
+        return self._array.dtype.itemsize == 2
+
+    @property
+    def nbytes(self) -> int:
+        """Of the vectors."""
+        return self._array.nbytes
 
     def rows(self, rows: NDArray[np.int64]) -> FloatArray:
         """A copy of some rows: (*rows.shape, D) fp32."""
@@ -126,3 +157,13 @@ class KeptVectors:
             np.einsum("qkd,qd->qk", self.rows(np.maximum(rows[part], 0)), queries[part], out=found[part])
         found[rows < 0] = -np.inf
         return found
+
+
+def _private_pages(path: Path) -> NDArray[np.uint8] | None:
+    with path.open("rb") as handle:
+        try:
+            protection = mmap.PROT_READ | mmap.PROT_WRITE
+            mapping = mmap.mmap(handle.fileno(), 0, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=protection)
+        except OSError:  # a system set to promise no more memory than it has
+            return None
+    return np.frombuffer(mapping, dtype=np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from vlkd_hub.models import DualEncoderConfig, DualEncoderModel, DualEncoderProc
 from vlkd_training.paper.vlkd_jobs import SCENES, Domain
 
 TRAIN = {"max_steps": 6, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "bf16": False}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_tokenizer() -> Iterator[None]:
+    """CIDEr without Java, whose start would be most of the time; both sides of every comparison here use the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vlkd_training.evaluation.tokenizer.has_java", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -63,14 +72,15 @@ def tiny_domain(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) ->
             {"method": "vlkd", "data": {"mask_ratio": [0.15, 1.0]}, "train": every},
         ],
     }
-    tune = {"method": "vlkd_finetune", "data": {"tasks": {"caption": 1.0, "vqa": 0.5}}, "train": {**TRAIN}}
-    finetune = {"kind": "finetune", "source": "a test", "phases": [tune]}
-    for name, content in (("distil", distil), ("finetune", finetune)):
+    (folder / "distil.yaml").write_text(yaml.safe_dump(distil))
+    for name, task in (("captions", "caption"), ("answers", "vqa")):
+        tune = {"method": "vlkd_finetune", "data": {"tasks": {task: 1.0}}, "train": {**TRAIN}}
+        content = {"kind": "finetune", "source": "a test", "phases": [tune]}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
     return dataclasses.replace(
         SCENES,
         distil=str(folder / "distil.yaml"),
-        finetune={"finetuned": str(folder / "finetune.yaml")},
+        finetune={name: str(folder / f"{name}.yaml") for name in ("captions", "answers")},
         captions_test=("test", 4),
         questions_test=("test", 3),
         unseen=("test_compositional", 3),

@@ -150,8 +150,9 @@ class Runner:
         }
         write_report(result_file(self.work, job), run | found)
         shutil.rmtree(folder, ignore_errors=True)
-        shown = ", ".join(f"{name} {value:.1f}" for name, value in found["scores"].items() if ":" not in name)
-        self.console.print(f"{job.id}: {shown} ({seconds:.0f} s)", highlight=False)
+        names = [name for name in found["scores"] if ":" not in name and not name.startswith("unseen_")]
+        shown = ", ".join(f"{name} {found['scores'][name]:.1f}" for name in names)
+        self.console.print(f"{job.id}: {shown or 'done'} ({seconds:.0f} s)", highlight=False, soft_wrap=True)
 
 
 def _bar(console: Console) -> Progress:

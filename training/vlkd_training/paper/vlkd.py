@@ -96,8 +96,9 @@ class VlkdLadder:
         phases = {"features": -1, "language": 0}
         recipe = dataclasses.asdict(load_recipe(domain.distil, "distill"))
         recipe["phases"] = recipe["phases"][: phases.get(job.kind, 1) + 1]
-        if job.kind == "finetune":
-            found["recipe of the fine-tuning"] = dataclasses.asdict(load_recipe(job.changes["recipe"], "finetune"))
+        if job.kind in ("distil", "finetune"):
+            task = domain.finetune[job.changes.get("task", "answers")]
+            found["recipe of the fine-tuning"] = dataclasses.asdict(load_recipe(task, "finetune"))
         return found | {"recipe": recipe}
 
     def run(self, job: Job, folder: Path, tell: Tell) -> dict[str, Any]:

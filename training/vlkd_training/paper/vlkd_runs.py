@@ -111,59 +111,72 @@ class VlkdRuns:
         phase = dataclasses.replace(plan, method_options=plan.method_options | job.changes.get("method", {}))
         pictures = picture_source(self.material.tokens(records), student.config.image_features)
         collator = CaptionCollator(rows, processor.tokenizer, pictures, vectors, **phase.data)
-        losses = train(job, phase, student, rows, collator, folder, tell)
+        losses = train(job, phase, student, rows, collator, folder, lambda part: tell(0.6 * part))
         if job.name.endswith("/full"):
             self.weights.keep(job, student)
-        return facts | {"losses": losses} | self._zero_shot(student, processor, job.changes.get("masks", ()))
+        scores, examples = self._zero_shot(job, student, processor)
+        learnt = self._tune(job, "answers", 1.0, student, processor, folder / "answers", lambda p: tell(0.6 + 0.4 * p))
+        for name, value in learnt["scores"].items():
+            scores[name if name.endswith("_guess") else f"{name}_tuned"] = value
+        losses |= {f"tuned {name}": curve for name, curve in learnt["losses"].items()}
+        return facts | {"scores": scores, "losses": losses, "examples": examples | learnt["examples"]}
 
     def _finetune(self, job: Job, folder: Path, tell: Tell) -> dict[str, Any]:
-        recipe = load_recipe(job.changes["recipe"], "finetune")
-        phase = recipe.phases[0]
         student, processor = self.material.student(job.seed)
         self.weights.take(f"{self.domain.name}/full@{job.seed}", student)
-        tasks = phase.data["tasks"]
-        records = self.material.records(self.captions if "caption" in tasks else self.questions, "train")
-        chosen = pictures_of(records, job.changes["share"], job.seed)
-        rows = TaskRows([records[row] for row in chosen], processor, tasks, seed=job.seed)
+        return self._tune(job, job.changes["task"], job.changes["share"], student, processor, folder, tell)
+
+    def _tune(
+        self, job: Job, task: str, share: float, student: Any, processor: Any, folder: Path, tell: Tell
+    ) -> dict[str, Any]:
+        """Fine-tune on captions or answers of a part of the pictures, and score that."""
+        phase = load_recipe(self.domain.finetune[task], "finetune").phases[0]
+        records = self.material.records(self.captions if task == "captions" else self.questions, "train")
+        chosen = pictures_of(records, share, job.seed)
+        rows = TaskRows([records[row] for row in chosen], processor, phase.data["tasks"], seed=job.seed)
         rows.images = [chosen[row] for row in rows.images]
         pictures = picture_source(self.material.tokens(records), student.config.image_features)
         collator = TaskCollator(rows, processor.tokenizer, pictures)
         losses = train(job, phase, student, rows, collator, folder, tell)
-        found = self._fine_tuned(student, processor, tasks)
-        return {"pictures": len(chosen), "rows": len(rows), "losses": losses} | found
+        kind = "caption" if task == "captions" else "vqa"
+        unseen = job.kind == "finetune" or job.name.endswith("/full")
+        scores, examples = self._scored(kind, student, processor, unseen=unseen)
+        found = {"pictures": len(chosen), "rows": len(rows), "scores": scores, "losses": losses}
+        return found | {"examples": {task: examples}}
 
-    def _zero_shot(self, student: Any, processor: Any, masks: Sequence[int]) -> dict[str, Any]:
-        """Search, captions and answers of a student that was distilled and no more."""
-        scores, examples = self._score(self.domain.captions_test, student, processor, "caption", masks)
-        answers, more = self._score(self.domain.questions_test, student, processor, "vqa", fill=True)
-        return {"scores": scores | answers, "examples": {"captions": examples, "answers": more}}
+    def _zero_shot(self, job: Job, student: Any, processor: Any) -> tuple[dict[str, float], dict[str, Any]]:
+        """Search and captions of a student that was distilled and no more; answers where the run asks for them."""
+        fill, masks = bool(job.changes.get("fill")), job.changes.get("masks", ())
+        scores, examples = self._scored("caption", student, processor, unseen=fill, masks=masks)
+        if not fill:
+            return scores, {"zero-shot captions": examples}
+        answers, more = self._scored("vqa", student, processor, unseen=True, fill=True)
+        return scores | answers, {"zero-shot captions": examples, "zero-shot answers": more}
 
-    def _fine_tuned(self, student: Any, processor: Any, tasks: dict[str, float]) -> dict[str, Any]:
-        scores: dict[str, float] = {}
-        examples: dict[str, Any] = {}
-        splits = {"": self.domain.captions_test} | (
-            {"unseen_": self.domain.unseen} if self.domain.unseen is not None else {}
-        )
-        for prefix, split in splits.items():
-            for task in tasks:
-                where = self.domain.questions_test if task == "vqa" and not prefix else split
-                found, examples[f"{prefix}{task}"] = self._score(where, student, processor, task)
-                scores |= {f"{prefix}{name}": value for name, value in found.items()}
-        return {"scores": scores, "examples": examples}
+    def _scored(
+        self, kind: str, student: Any, processor: Any, *, unseen: bool, **options: Any
+    ) -> tuple[dict[str, float], Any]:
+        """Scores on the test split and, where asked for and there is one, on the unseen one."""
+        split = self.domain.captions_test if kind == "caption" else self.domain.questions_test
+        scores, examples = self._score(split, student, processor, kind, **options)
+        if unseen and self.domain.unseen is not None:
+            found, _ = self._score(self.domain.unseen, student, processor, kind, fill=options.get("fill", False))
+            scores |= {f"unseen_{name}": value for name, value in found.items()}
+        return scores, examples
 
     def _score(
         self,
         split: tuple[str, int | None],
         student: Any,
         processor: Any,
-        task: str,
+        kind: str,
         masks: Sequence[int] = (),
         fill: bool = False,
     ) -> tuple[dict[str, float], Any]:
-        held = self.material.held_out(self.captions if task == "caption" else self.questions, *split)
+        held = self.material.held_out(self.captions if kind == "caption" else self.questions, *split)
         tokens = picture_source(held.tokens, student.config.image_features).tokens
         ready = CachedStudent(student, processor, tokens)
-        if task == "vqa":
+        if kind == "vqa":
             return answer_scores(ready, held, fill=fill)
         scores, examples = caption_scores(ready, held, masks)
         return retrieval_scores(ready, held) | scores, examples

@@ -53,7 +53,9 @@ def main(
 ) -> None:
     """Serve a student in torch."""
     torch.set_num_threads(threads)
-    uvicorn.run(create_plain_app(TorchStudent.from_pretrained(student)), host="127.0.0.1", port=port, log_level="error")
+    # Without its picture cache, as the other server: the bench sends the same pictures once a round.
+    loaded = TorchStudent.from_pretrained(student, picture_cache_bytes=0)
+    uvicorn.run(create_plain_app(loaded), host="127.0.0.1", port=port, log_level="error")
 
 
 if __name__ == "__main__":

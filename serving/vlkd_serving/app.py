@@ -50,8 +50,8 @@ def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
     app.state.settings = settings
     _add_middleware(app, settings, engine)
     add_handlers(app)
-    for router in ROUTERS:
-        app.include_router(router)
+    # As routes of the application itself: an included router is searched in two passes for every request.
+    app.router.routes.extend(route for router in ROUTERS for route in router.routes)
     if settings.keys_file is not None:
         _document_keys(app)
     return app

@@ -39,9 +39,10 @@ class _Entry(Generic[Item, Result]):
 class DynamicBatcher(WaitingLine, Generic[Item, Result]):
     """Collects items for one model part and runs them in batches on a thread.
 
-    An idle part starts on the first item at once. It waits for company only while :meth:`expect` says that more items
-    are on their way, and at most ``max_delay_s``. While a batch runs, what arrives gathers for the next one. A batch
-    starts from the oldest item of the highest priority and takes those of nearest length, so that little is padding.
+    An idle part starts on the first item at once. It waits for company only while fewer than ``enough`` items are
+    here and :meth:`expect` says that more are on their way, and at most ``max_delay_s``. While a batch runs, what
+    arrives gathers for the next one. A batch starts from the oldest item of the highest priority and takes those of
+    nearest length, so that little is padding.
 
     Args:
         part: name of the model part, for metrics and errors.
@@ -49,6 +50,7 @@ class DynamicBatcher(WaitingLine, Generic[Item, Result]):
         executor: threads that run batches.
         slots: one permit a thread; a batch is put together only when it can start, so late comers still join it.
         max_batch: most items of one batch; only items of equal ``key`` (options) share one.
+        enough: a batch of so many is efficient: it starts at once.
         max_delay_s: longest wait for expected items, seconds.
         max_queue: most items that wait.
         metrics: queue depth and time, batch size and time.
@@ -62,6 +64,7 @@ class DynamicBatcher(WaitingLine, Generic[Item, Result]):
         executor: Executor,
         slots: Slots,
         max_batch: int,
+        enough: int,
         max_delay_s: float,
         max_queue: int,
         metrics: Metrics,
@@ -71,6 +74,7 @@ class DynamicBatcher(WaitingLine, Generic[Item, Result]):
         self._executor = executor
         self._slots = slots
         self._max_batch = max_batch
+        self._enough = min(enough, max_batch)
         self._queue: deque[_Entry[Item, Result]] = deque()
         self._good: tuple[Item, Hashable] | None = None  # the last item that ran, and its options
 
@@ -110,7 +114,7 @@ class DynamicBatcher(WaitingLine, Generic[Item, Result]):
 
     async def _work(self) -> None:
         while True:
-            await self._company(lambda: not self._queue, lambda: len(self._queue) < self._max_batch)
+            await self._company(lambda: not self._queue, lambda: len(self._queue) < self._enough)
             async with self._slots:
                 batch = self._take()
                 if batch:

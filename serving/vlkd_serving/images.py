@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import io
 import re
 from dataclasses import dataclass
 
+import pybase64
 from PIL import Image, ImageOps
 
 from vlkd_serving.errors import TooLargeError, UnprocessableError, UnsupportedMediaError
@@ -66,7 +66,7 @@ def decode_base64(text: str, limits: PictureLimits, param: str | None = None) ->
     if len(text) // 4 * 3 > limits.max_bytes + 3:
         raise TooLargeError(f"A picture may have at most {limits.max_bytes} bytes.", param)
     try:
-        return base64.b64decode(text, validate=True)
+        return pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise UnprocessableError("The picture is not valid base64.", param) from None
 
@@ -99,7 +99,9 @@ def decode_picture(content: bytes, limits: PictureLimits, param: str | None = No
     with image:
         _check_header(image, limits, param)
         try:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return image if image.mode == "RGB" else image.convert("RGB")
         except Exception:
             raise broken from None
 

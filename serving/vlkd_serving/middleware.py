@@ -47,8 +47,7 @@ class RequestMiddleware:
         state["request_id"] = request_id
         begin = time.perf_counter()
         outgoing = _Outgoing(send, request_id)
-        texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
-        with request_span(f"{scope['method']} {scope['path']}", texts, request_id=request_id) as current:
+        with request_span(f"{scope['method']} {scope['path']}", headers, request_id=request_id) as current:
             try:
                 enter(self._context(headers, request_id))
                 await self._answer(scope, headers, receive, outgoing)

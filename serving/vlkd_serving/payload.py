@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
+import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
@@ -91,7 +93,9 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
 def _parse_json(body: bytes) -> Any:
     if not body.strip():
         raise BadRequestError("The body is empty; send a JSON object.")
-    try:
+    with suppress(orjson.JSONDecodeError):
+        return orjson.loads(body)
+    try:  # again by the library that takes half a surrogate pair and any depth, for an error that names the field
         return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise BadRequestError("The body is not valid JSON.") from None

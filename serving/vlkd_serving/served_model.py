@@ -16,6 +16,7 @@ from vlkd_serving.batching import DynamicBatcher
 from vlkd_serving.context import current
 from vlkd_serving.encoder_cache import EncoderCache
 from vlkd_serving.errors import UnprocessableError
+from vlkd_serving.memory import collector_passes_over, collector_sees_again
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.pre import Picture, PrePool
 from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats, Parts
@@ -66,25 +67,33 @@ class ServedModel:
             "max_queue": settings.max_queue,
             "metrics": metrics,
         }
+        sizes: dict[str, Any] = {"max_batch": settings.max_batch, "enough": settings.enough}
         self._pictures: DynamicBatcher[Floats, EncodedPicture] = DynamicBatcher(
-            "image_encoder", lambda items, _: parts.encode_pictures(items), max_batch=settings.max_batch, **common
+            "image_encoder", lambda items, _: parts.encode_pictures(items), **sizes, **common
         )
         self._texts: DynamicBatcher[list[int], EncodedText] = DynamicBatcher(
-            "text_encoder", lambda items, _: parts.encode_texts(items), max_batch=settings.max_batch, **common
+            "text_encoder", lambda items, _: parts.encode_texts(items), **sizes, **common
         )
         self._writer = ContinuousWriter(
-            "decoder", parts.write, max_rows=settings.max_batch, max_cohorts=settings.max_cohorts, **common
+            "decoder",
+            parts.write,
+            max_rows=settings.max_batch,
+            max_cohorts=settings.max_cohorts,
+            join_delay_s=settings.join_delay_s,
+            **common,
         )
 
     def start(self) -> None:
         """Start the batchers; call it inside the running event loop."""
         for part in (self._pictures, self._texts, self._writer):
             part.start()
+        collector_passes_over()
 
     async def stop(self) -> None:
         """Stop the batchers; what waits in them fails."""
         for part in (self._pictures, self._texts, self._writer):
             await part.stop()
+        collector_sees_again()
 
     @property
     def alive(self) -> bool:
@@ -176,6 +185,8 @@ class ServedModel:
 
 async def gather_all(*work: Any) -> Any:
     """Every result in order; the first error is raised only after all have ended, so none runs on unadmitted."""
+    if len(work) == 1:
+        return [await work[0]]
     results = await asyncio.gather(*work, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

@@ -34,10 +34,14 @@ class ServerSettings:
     """``json`` writes one object a line, with the request id."""
     max_batch: int = 16
     """Most items in one run of a model part."""
+    enough: int = 4
+    """A run of an encoder does not wait for more items than these: from here on each costs about the same."""
     max_delay_s: float = 0.004
     """Longest wait for items that are known to be on their way (being decoded); an idle server never waits."""
     max_cohorts: int = 3
     """Groups of texts that are written at the same time, each of ``max_batch`` at most."""
+    join_delay_s: float = 0.2
+    """Longest wait of a text for company while others are written: a step for a few costs nearly that for many."""
     max_queue: int = 256
     """Most items that wait in front of one model part."""
     max_inflight: int = 64
@@ -81,6 +85,7 @@ class ServerSettings:
     def __post_init__(self) -> None:
         counts = (
             "max_batch",
+            "enough",
             "max_queue",
             "max_cohorts",
             "max_inflight",
@@ -96,7 +101,7 @@ class ServerSettings:
         for name in ("deadline_s", "drain_s", "index_poll_s", "canary_s", "fetch_timeout_s"):
             if getattr(self, name) <= 0:
                 raise InvalidInputError(f"{name} must be more than 0 seconds, got {getattr(self, name)}.")
-        for name in ("max_delay_s", "picture_cache_bytes", "idle_unload_s", "rate_per_s"):
+        for name in ("max_delay_s", "join_delay_s", "picture_cache_bytes", "idle_unload_s", "rate_per_s"):
             if getattr(self, name) < 0:
                 raise InvalidInputError(f"{name} must not be negative, got {getattr(self, name)}.")
         if not 0 <= self.port <= 65535:

@@ -53,14 +53,15 @@ def span(name: str, **attributes: Any) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def request_span(name: str, headers: Mapping[str, str], **attributes: Any) -> Iterator[Any]:
+def request_span(name: str, headers: Mapping[bytes, bytes], **attributes: Any) -> Iterator[Any]:
     """The span of one request, a child of the caller's where a ``traceparent`` header came; yields None when off."""
     if _tracer is None:
         yield None
         return
     propagation = require("opentelemetry.trace.propagation.tracecontext", "tracing")
     trace = require("opentelemetry.trace", "tracing")
-    parent = propagation.TraceContextTextMapPropagator().extract(headers)
+    texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+    parent = propagation.TraceContextTextMapPropagator().extract(texts)
     kind = trace.SpanKind.SERVER
     with _tracer.start_as_current_span(name, context=parent, kind=kind, attributes=attributes) as current:
         yield current

@@ -96,10 +96,11 @@ class WaitingLine(ABC):
 
     async def _company(self, idle: Callable[[], bool], room: Callable[[], bool]) -> None:
         """Wait while ``idle``; then, while there is ``room``, a little for the items that are expected."""
-        while idle():
-            self._changed.clear()
-            await self._changed.wait()
-        await asyncio.sleep(0)  # let requests that became ready in this same turn of the loop join
+        if idle():
+            while idle():
+                self._changed.clear()
+                await self._changed.wait()
+            await asyncio.sleep(0)  # let requests that became ready in this same turn of the loop join
         until = asyncio.get_running_loop().time() + self._max_delay_s
         while self._expected > 0 and room():
             self._changed.clear()

@@ -53,7 +53,9 @@ class ContinuousWriter(WaitingLine):
 
     Texts that start together form a cohort, since the decoder reads one position for all its rows. Several cohorts are
     written in turns, a step each, so a new request does not wait for the texts that are half done. A row leaves its
-    cohort when it ends, when its client has gone, or at its deadline.
+    cohort when it ends, when its client has gone, or at its deadline. A step for a few rows costs nearly as much as one
+    for many: while texts are written, those that come wait, up to ``join_delay_s``, until they are a full cohort or
+    twice as many as are left of the others.
 
     Args:
         part: name for metrics.
@@ -62,6 +64,7 @@ class ContinuousWriter(WaitingLine):
         slots: shared with the batchers; held from step to step only while nobody else waits.
         max_rows: most texts of one cohort; only requests of equal settings share one.
         max_cohorts: most cohorts at once; further requests wait and then start together.
+        join_delay_s: longest wait of a request without priority for others to start with, seconds.
         max_delay_s: longest wait for expected requests when nothing is being written, seconds.
         max_queue: most requests that wait.
         metrics: as :class:`vlkd_serving.batching.DynamicBatcher`; a batch is a cohort.
@@ -76,6 +79,7 @@ class ContinuousWriter(WaitingLine):
         slots: Slots,
         max_rows: int,
         max_cohorts: int,
+        join_delay_s: float,
         max_delay_s: float,
         max_queue: int,
         metrics: Metrics,
@@ -86,6 +90,7 @@ class ContinuousWriter(WaitingLine):
         self._slots = slots
         self._max_rows = max_rows
         self._max_cohorts = max_cohorts
+        self._join_delay_s = join_delay_s
         self._queue: list[_Entry] = []
         self._cohorts: deque[_Cohort] = deque()
         self._attention = threading.Event()
@@ -147,7 +152,7 @@ class ContinuousWriter(WaitingLine):
     def _form_cohorts(self) -> None:
         now = asyncio.get_running_loop().time()
         self._queue = [entry for entry in self._queue if not entry.future.done() and entry.deadline > now]
-        while self._queue and len(self._cohorts) < self._max_cohorts:
+        while self._queue and len(self._cohorts) < self._max_cohorts and self._worth_starting():
             first = min(self._queue, key=lambda entry: -entry.priority)
             same = [entry for entry in self._queue if entry.settings == first.settings]
             same.sort(key=lambda entry: -entry.priority)
@@ -158,6 +163,13 @@ class ContinuousWriter(WaitingLine):
                 self._metrics.queue_seconds.labels(part=self.part).observe(time.perf_counter() - entry.arrived)
             self._cohorts.append(_Cohort(chosen))
         self._depth()
+
+    def _worth_starting(self) -> bool:
+        """Whether those who wait start now: they are many beside the texts half done, or one is urgent or old."""
+        written = sum(not entry.future.done() for cohort in self._cohorts for entry in cohort.entries)
+        if len(self._queue) >= min(2 * written, self._max_rows) or any(entry.priority > 0 for entry in self._queue):
+            return True
+        return time.perf_counter() - min(entry.arrived for entry in self._queue) >= self._join_delay_s
 
     async def _advance(self, cohort: _Cohort) -> None:
         """Write a cohort on until something has to be decided, then put it back in line."""

@@ -25,7 +25,7 @@ def drive(
     """Run a scenario on a started batcher."""
 
     async def main() -> Any:
-        settings = {"max_batch": 8, "max_delay_s": 0.05, "max_queue": 32, **options}
+        settings = {"max_batch": 8, "enough": 8, "max_delay_s": 0.05, "max_queue": 32, **options}
         with ThreadPoolExecutor(1) as executor:
             slots = Slots(1)
             batcher: DynamicBatcher[Any, Any] = DynamicBatcher(
@@ -95,6 +95,20 @@ def test_expected_items_share_the_batch() -> None:
         return await asyncio.gather(slow(), batcher.submit(1, later()))
 
     assert drive(recorder, scenario, max_delay_s=2.0) == [4, 2]
+    assert recorder.batches == [[1, 2]]
+
+
+def test_enough_items_do_not_wait_for_more() -> None:
+    """A batch that is efficient already starts, whoever else is still being decoded."""
+    recorder = Recorder()
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> float:
+        with batcher.expect(5):
+            begin = time.perf_counter()
+            await asyncio.gather(batcher.submit(1, later()), batcher.submit(2, later()))
+            return time.perf_counter() - begin
+
+    assert drive(recorder, scenario, enough=2, max_delay_s=3.0) < 1.0
     assert recorder.batches == [[1, 2]]
 
 
@@ -280,7 +294,7 @@ def test_a_full_queue_turns_away() -> None:
 
 def test_stopping_fails_what_waits() -> None:
     """Nobody hangs on a batcher that is gone."""
-    recorder = Recorder(delay_s=0.1)
+    recorder = Recorder(delay_s=0.5)
 
     async def scenario(batcher: DynamicBatcher[int, int]) -> list[Any]:
         tasks = [asyncio.create_task(batcher.submit(n, later())) for n in range(2)]

@@ -17,12 +17,12 @@ from vlkd_serving.bench_serve.processes import free_port
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def script_of(text: str, port: int) -> str:
-    """The blocks as one bash script; the documented port becomes a free one."""
+def script_of(text: str, ports: dict[int, int]) -> str:
+    """The blocks as one bash script; the documented ports become free ones."""
     parts = ["set -euo pipefail", "set -m", "export KEY="]
     for language, code in BLOCK.findall(text):
         parts.append(code if language == "sh" else f"python - <<'PYTHON'\n{code}PYTHON")
-    return "\n".join(parts).replace(":8000", f":{port}").replace("--port 8000", f"--port {port}")
+    return re.sub(r"(?<=[: ])800[01]\b", lambda found: str(ports[int(found[0])]), "\n".join(parts))
 
 
 def test_every_command_works(
@@ -38,12 +38,20 @@ def test_every_command_works(
     # The client of huggingface_hub refuses even this machine when it is told to be offline.
     environment = {key: value for key, value in os.environ.items() if not key.endswith("OFFLINE")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    script = script_of(text, free_port())
+    script = script_of(text, {8000: free_port(), 8001: free_port()})
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    for expected in ('"results":[{"id":', '"caption":', '"answer":', '"labels":', "2 embeddings of 8", '"outputs":['):
+    for expected in (
+        '"results":[{"id":',
+        '"caption":',
+        '"answer":',
+        '"labels":',
+        "2 embeddings of 8",
+        '"outputs":[',
+        '"id":"new"',
+    ):
         assert expected in done.stdout, expected
     assert 'vlkd_requests_total{code="200",route="/v1/search"} 1.0' in done.stdout
     assert '{"status":"ready","detail":null}' in done.stdout and '"clip":"[' in done.stdout

@@ -45,7 +45,14 @@ def drive(write: Lengths, scenario: Callable[[ContinuousWriter], Awaitable[Any]]
     """Run a scenario on a started writer."""
 
     async def main() -> Any:
-        settings = {"max_rows": 8, "max_cohorts": 3, "max_delay_s": 0.05, "max_queue": 32, **options}
+        settings = {
+            "max_rows": 8,
+            "max_cohorts": 3,
+            "join_delay_s": 0.0,
+            "max_delay_s": 0.05,
+            "max_queue": 32,
+            **options,
+        }
         with ThreadPoolExecutor(1) as executor:
             writer = ContinuousWriter(
                 "decoder", write, executor=executor, slots=Slots(1), metrics=Metrics(), **settings
@@ -101,6 +108,41 @@ def test_a_new_text_joins_while_another_is_written() -> None:
         return order
 
     assert drive(Lengths(step_s=0.01), scenario) == ["short", "long"]
+
+
+def test_who_comes_while_others_are_written_waits_for_company() -> None:
+    """Until they are twice as many as those: a step for a few costs nearly as much as one for many."""
+
+    async def scenario(writer: ContinuousWriter) -> None:
+        long = [asyncio.create_task(writer.submit(context(60), None, later())) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        first = asyncio.create_task(writer.submit(context(3), None, later()))
+        await asyncio.sleep(0.1)
+        assert not first.done()
+        await asyncio.gather(first, *(writer.submit(context(4), None, later()) for _ in range(3)))
+        assert not any(task.done() for task in long)
+        await asyncio.gather(*long)
+
+    write = Lengths(step_s=0.01)
+    drive(write, scenario, join_delay_s=9.0)
+    assert write.cohorts == [[60, 60], [3, 4, 4, 4]]
+
+
+@pytest.mark.parametrize(("priority", "join_delay_s", "least", "most"), [(0, 0.2, 0.2, 0.6), (1, 9.0, 0.0, 0.6)])
+def test_nobody_waits_long_for_company(priority: int, join_delay_s: float, least: float, most: float) -> None:
+    """The delay at most, and who is urgent not at all; the texts that are written take a second."""
+
+    async def scenario(writer: ContinuousWriter) -> float:
+        long = [asyncio.create_task(writer.submit(context(100), None, later())) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        begin = time.perf_counter()
+        await writer.submit(context(3), None, later(), priority=priority)
+        waited = time.perf_counter() - begin
+        assert not any(task.done() for task in long)
+        await asyncio.gather(*long)
+        return waited
+
+    assert least <= drive(Lengths(step_s=0.01), scenario, join_delay_s=join_delay_s) < most
 
 
 def test_cohorts_are_bounded_and_then_fill_up() -> None:
@@ -176,6 +218,7 @@ def test_the_slot_is_shared() -> None:
                 slots=slots,
                 max_rows=4,
                 max_cohorts=2,
+                join_delay_s=0.0,
                 max_delay_s=0.01,
                 max_queue=8,
                 metrics=Metrics(),

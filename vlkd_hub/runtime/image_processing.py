@@ -187,11 +187,11 @@ class ImageProcessor:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB, transparency laid over white."""
+    """RGB, transparency laid over white; the picture itself where it is that already."""
     if "A" in image.getbands() or image.info.get("transparency") is not None:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _size(value: Any, *, square: bool) -> dict[str, int]:

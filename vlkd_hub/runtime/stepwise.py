@@ -116,9 +116,14 @@ def _one_by_one(
 
 
 def _log_prob(scores: Scores, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Log-probability of one token a row, shape ``(rows,)``."""
-    highest = scores.max(axis=-1, keepdims=True)
-    total = np.log(np.exp(scores - highest).sum(axis=-1)) + highest[:, 0]
+    """Log-probability of one token a row, shape ``(rows,)``. A row at a time: it stays in the processor's cache."""
+    highest = scores.max(axis=-1)
+    sums = np.empty(len(scores), dtype=scores.dtype)
+    shifted = np.empty(scores.shape[1], dtype=scores.dtype)
+    for row, values in enumerate(scores):
+        np.subtract(values, highest[row], out=shifted)
+        sums[row] = np.exp(shifted, out=shifted).sum()
+    total = np.log(sums) + highest
     return np.asarray(scores[np.arange(len(chosen)), chosen] - total, dtype=np.float64)
 
 

@@ -26,13 +26,13 @@ ROUTERS = tuple(
     module.router
     for module in (
         search,
-        pictures,
-        index_items,
+        embeddings,
         caption,
         vqa,
         classify,
-        embeddings,
         chat,
+        pictures,
+        index_items,
         models,
         huggingface,
         kserve,

@@ -178,6 +178,11 @@ def test_every_dialect_gives_the_same_numbers(address: str, green: Path) -> None
         ]
         for vector in vectors:
             np.testing.assert_allclose(vector, vectors[0], atol=1e-6)
+        if not visual:
+            pair = {"source_sentence": value, "sentences": [value, "blue"]}
+            other = post("/embed", json={"inputs": "blue"})[0]
+            similarities = post("/hf/sentence-similarity", json={"inputs": pair})
+            np.testing.assert_allclose(similarities, np.stack([vectors[0], other]) @ vectors[0], atol=1e-6)
     chat = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
     captions = {
         post("/v1/caption", json={"image": encoded})["caption"],

@@ -52,3 +52,24 @@ def test_two_processes_train_as_one_with_the_doubled_batch(
     two = train(launcher, tiny_student, method, 2, chunk, output=tmp_path / "two")
     one = train([], tiny_student, method, 4, 0, output=tmp_path / "one")
     assert_same(two, one)
+
+
+LEAVING = """
+import atexit, sys
+import torch.distributed as dist
+from vlkd_training.processes import leave_at_exit
+
+dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=0, world_size=1)
+atexit.register(lambda: print("in a group:", dist.is_initialized()))  # runs after what is registered later
+leave_at_exit()
+if sys.argv[2] == "fails":
+    raise RuntimeError
+"""
+
+
+@pytest.mark.parametrize(("how", "left"), [("well", True), ("fails", False)])
+def test_a_process_leaves_its_group_at_the_end(how: str, left: bool, tmp_path: Path) -> None:
+    """Else its threads may abort it after all is saved; after an error others may be waiting in the group."""
+    line = [sys.executable, "-c", LEAVING, str(tmp_path / "store"), how]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == f"in a group: {not left}", done.stderr[-2000:]

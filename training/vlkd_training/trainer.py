@@ -20,6 +20,7 @@ from vlkd_hub.errors import RecipeError, TrainingError
 
 from .chunked import chunked_backward
 from .methods import Method
+from .processes import leave_at_exit
 from .resume import ResumableTrainer
 from .sampling import HomogeneousSampler
 from .sharding import full_value, to_vectors
@@ -82,6 +83,7 @@ class DistillationTrainer(ResumableTrainer):
         args.remove_unused_columns = False
         args.label_names = []
         super().__init__(args=args, **kwargs)
+        leave_at_exit()
         if self.is_fsdp_enabled:
             to_vectors(model)
         self.method = method.to(args.device)

@@ -154,6 +154,11 @@ def _warnings(graphs: dict[str, Any], precision: str) -> list[str]:
             )
         if item["method"] == "fp32" and precision != "auto":
             lines.append(f"{graph} stays fp32: every other way lost more than allowed.")
+        if item["method"] == "weights16" and precision != "auto":
+            lines.append(
+                f"{graph} is stored in float16, not {precision}: every way in fewer bits lost more than allowed or was "
+                "slower than fp32."
+            )
         if item["provider"] != "cpu":
             lines.append(
                 f"{graph} has its speed with provider={item['provider']!r}; elsewhere it may be slower than fp32."

@@ -15,6 +15,7 @@ import pytest
 from vlkd_export.golden import drawn_pictures
 from vlkd_export.quantize import autopilot, metrics
 from vlkd_export.quantize.bundle import is_quantized, quantize_bundle
+from vlkd_export.quantize.report import _warnings
 from vlkd_export.quantize.settings import QuantizeSettings
 from vlkd_hub.bundle import read_manifest
 from vlkd_hub.cli import main
@@ -105,6 +106,16 @@ def test_a_loss_that_is_not_allowed_puts_all_back(
     assert {graph for graph, item in report["plan"].items() if item["method"] == "fp32"} >= {"image_encoder"}
     assert report["lost"]["r@10"] <= 0.5 or report["precision"] == "fp32"
     assert any("stays fp32" in line for line in report["warnings"])
+
+
+def test_float16_in_the_place_of_int8_is_told(int8: tuple[Path, dict[str, Any]]) -> None:
+    """Who asked for int8 hears where it did not come to that."""
+    _, report = int8
+    assert not any("stored in float16" in line for line in report["warnings"])
+    halves = {"text_encoder": report["plan"]["text_encoder"] | {"method": "weights16"}}
+    (line,) = [line for line in _warnings(halves, "int8") if "stored in float16" in line]
+    assert line.startswith("text_encoder is stored in float16, not int8")
+    assert not any("stored in float16" in line for line in _warnings(halves, "auto"))
 
 
 def test_only_fp32_bundles_and_free_places(

@@ -44,8 +44,9 @@ class ExportSettings:
     """Write one more graph: pictures and texts in, vectors and scores with temperature out."""
     preprocessing_in_graph: bool = False
     """Write one more graph: uint8 pictures of any size in, vectors out."""
-    greedy_decoder: bool = False
-    """Write one more graph: the decoder for greedy search, faster at small batches, the size of another decoder."""
+    greedy_decoder: bool = True
+    """Write one more graph: the decoder for greedy search, the size of another decoder. float32 only, where the output
+    layer is large and a step of it is measured to be faster."""
     dynamic_axes: bool = True
     """False fixes the encoders' inputs: one picture, one text of ``sequence_length`` tokens."""
     sequence_length: int = 64

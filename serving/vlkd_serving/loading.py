@@ -11,7 +11,10 @@ from vlkd_serving.model_pool import ModelSource
 from vlkd_serving.parts import OnnxParts
 from vlkd_serving.protocol import Parts, Student
 
-__all__ = ["LoadedModel", "load_model", "model_source", "named_bundles"]
+__all__ = ["SERVED", "LoadedModel", "load_model", "model_source", "named_bundles"]
+
+SERVED = ("image_encoder", "text_encoder", "cross_attention", "decoder")
+"""The graphs that a server runs. Others in a bundle are for other uses, and would only take memory."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def load_model(bundle: Path, threads: int | None = None) -> LoadedModel:
     """
     from vlkd_serving.runtime import OnnxStudent
 
-    student = OnnxStudent.from_pretrained(bundle, threads=threads)
+    student = OnnxStudent.from_pretrained(bundle, threads=threads, graphs=SERVED)
     return LoadedModel(student, student.manifest.fingerprint, bundle.resolve().name)
 
 
@@ -54,7 +57,7 @@ def model_source(
         bundle: folder that ``vlkd export`` wrote.
         threads: of one inference; None lets the runtime choose.
         at_once: load it now, so that a bundle that cannot be used is an error of the caller.
-        graphs: open only those of this name; None opens all.
+        graphs: open only those of this name; None opens :data:`SERVED`.
 
     Raises:
         BundleError: as :func:`load_model`.
@@ -64,7 +67,7 @@ def model_source(
     def load() -> Parts:
         if ahead:
             return ahead.pop()
-        return OnnxParts(OnnxStudent.from_pretrained(bundle, threads=threads, graphs=graphs))
+        return OnnxParts(OnnxStudent.from_pretrained(bundle, threads=threads, graphs=graphs or SERVED))
 
     ahead: list[Parts] = []
     if at_once:

@@ -26,7 +26,10 @@ Dtype = Annotated[str, typer.Option("--dtype", help=f"Numbers in the graphs: {',
 Optimize = Annotated[str, typer.Option("--optimize", help="O0 as traced, O1 cleaned, O2 fused too (onnxruntime only).")]
 Monolith = Annotated[bool, typer.Option("--monolith", help="One more graph: pictures and texts to vectors and scores.")]
 InGraph = Annotated[bool, typer.Option("--preprocessing-in-graph", help="One more graph: uint8 pictures of any size.")]
-Greedy = Annotated[bool, typer.Option("--greedy-decoder", help="One more graph: faster greedy search, same tokens.")]
+Greedy = Annotated[
+    bool,
+    typer.Option(help="One more graph, where it is faster: greedy search that computes the likely words only."),
+]
 Fixed = Annotated[bool, typer.Option("--no-dynamic-axes", help="Encoders take one picture and one padded text.")]
 Length = Annotated[int, typer.Option("--sequence-length", help="Tokens of a text with --no-dynamic-axes.")]
 AnySize = Annotated[bool, typer.Option("--dynamic-image-size", help="Square pictures of any size (CNN towers only).")]
@@ -66,7 +69,7 @@ def export(
     ] = None,
     monolith: Monolith = False,
     preprocessing_in_graph: InGraph = False,
-    greedy_decoder: Greedy = False,
+    greedy_decoder: Greedy = True,
     no_dynamic_axes: Fixed = False,
     sequence_length: Length = 64,
     dynamic_image_size: AnySize = False,

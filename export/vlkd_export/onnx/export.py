@@ -151,7 +151,7 @@ def _write_graphs(
             path = export_graph(spec, folder, settings.opset)
             steps = LEVELS[settings.optimize]
             reports += [asdict(report) for report in clean_up(path, spec.feeds(), steps, settings.tolerance / 10)]
-            if name == "decoder" and settings.greedy_decoder:
+            if name == "decoder" and settings.greedy_decoder and settings.dtype == "fp32":
                 reports.append(asdict(add_greedy_decoder(path, spec.feeds())))
             if settings.dtype == "fp16" and name not in FULL_PRECISION:
                 to_half(path)

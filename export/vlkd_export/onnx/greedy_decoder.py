@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from vlkd_export.onnx.clean_up import StepReport, median_times
+from vlkd_export.onnx.clean_up import SLOWER, StepReport, median_times
 from vlkd_export.onnx.graph import save_graph
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime.sessions import open_session
@@ -30,6 +30,8 @@ NAME = "greedy_decoder"
 
 CANDIDATES = 128
 """Words whose logits are computed exactly."""
+SMALL_TABLE = 8 << 20
+"""Bytes of an output layer that the processor's caches hold: reading it is not what a step waits for."""
 LEVELS = 63
 """Of 7 bits: processors without VNNI add two products in 16 bits, which 8-bit weights would overflow."""
 
@@ -37,17 +39,26 @@ LEVELS = 63
 def add_greedy_decoder(path: Path, feeds: dict[str, NDArray[Any]]) -> StepReport:
     """Write ``greedy_decoder.onnx`` beside the decoder at ``path``; it stays only if a step of it is faster.
 
+    A decoder that it cannot be made of, or whose output layer is small, is left as it is; the report tells.
+
     Args:
         path: the decoder.
         feeds: an ordinary input of it; its first token is used.
     """
     target = path.with_name(f"{NAME}.onnx")
-    save_graph(greedy_decoder(onnx.load(path)), target)
+    try:
+        model = onnx.load(path)
+        table = _output_layer(model)[1].nbytes
+        if table < SMALL_TABLE:
+            return _dropped(f"the output layer is small, {table} bytes")
+        save_graph(greedy_decoder(model), target)
+    except InvalidInputError as error:
+        return _dropped(str(error))
     external = {file.name for file in path.parent.iterdir()}
     sessions = [open_session(file, allowed_external=external) for file in (path, target)]
     slow, fast = median_times(sessions, feeds | {"input_ids": feeds["input_ids"][:, :1]})
     sizes = path.stat().st_size, target.stat().st_size
-    kept = fast < slow
+    kept = fast * SLOWER < slow
     if not kept:
         target.unlink()
         target.with_name(f"{target.name}.data").unlink(missing_ok=True)
@@ -73,14 +84,9 @@ def greedy_decoder(decoder: onnx.ModelProto) -> onnx.ModelProto:
     model.CopyFrom(decoder)
     graph = model.graph
     weights = {item.name: item for item in graph.initializer}
-    last = next(node for node in graph.node if "logits" in node.output)
-    state, table_name = last.input[0], last.input[1]
-    turned = next((node for node in graph.node if table_name in node.output and node.op_type == "Transpose"), None)
-    source = turned.input[0] if turned is not None else table_name
-    if last.op_type != "MatMul" or source not in weights:
-        raise InvalidInputError("The decoder's logits are not a product with a table; leave --greedy-decoder out.")
-    table = numpy_helper.to_array(weights[source]).astype(np.float32)
-    rows = table if turned is not None else table.T  # (V, d)
+    nodes, rows = _output_layer(model)
+    last, turned = nodes[0], nodes[1] if len(nodes) > 1 else None
+    state, source = last.input[0], turned.input[0] if turned is not None else last.input[1]
     count = min(CANDIDATES, len(rows) - 1)
     graph.node.remove(last)
     if turned is not None:
@@ -107,6 +113,23 @@ def greedy_decoder(decoder: onnx.ModelProto) -> onnx.ModelProto:
         graph.output.append(helper.make_tensor_value_info(output, kind, [batch, width]))
     graph.output.extend(present)
     return model
+
+
+def _output_layer(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], NDArray[np.float32]]:
+    """The product that gives the logits, with the Transpose of its table where there is one; and the table (V, d)."""
+    weights = {item.name: item for item in model.graph.initializer}
+    last = next(node for node in model.graph.node if "logits" in node.output)
+    name = last.input[1] if len(last.input) > 1 else ""
+    turned = [node for node in model.graph.node if name in node.output and node.op_type == "Transpose"]
+    source = turned[0].input[0] if turned else name
+    if last.op_type != "MatMul" or source not in weights:
+        raise InvalidInputError("the decoder's logits are not a product with a table")
+    table = numpy_helper.to_array(weights[source]).astype(np.float32)
+    return [last, *turned], table if turned else table.T
+
+
+def _dropped(reason: str) -> StepReport:
+    return StepReport(graph=NAME, step="greedy", kept=False, reason=reason)
 
 
 def _tables(rows: NDArray[np.float32], count: int) -> list[onnx.TensorProto]:

@@ -114,6 +114,7 @@ def _timed(item: Timed) -> dict[str, Any]:
         "bytes": item.bytes,
         "ms": {str(batch): ms for batch, ms in item.ms.items()},
         "fp32_ms": {str(batch): ms for batch, ms in item.fp32_ms.items()},
+        "output_error": item.error,
         "slower_at_batch": item.slower_at,
     }
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vlkd_export.quantize.assembly import student_of
 from vlkd_export.quantize.graph import Group, load_prepared, split_groups
 from vlkd_export.quantize.methods import Feeds, applies, write_variant
@@ -47,6 +50,8 @@ class Timed:
     fp32_ms: dict[int, float]
     """The same of the fp32 graph on the CPU by onnxruntime, taken in turns with it."""
     bytes: int
+    error: float = 0.0
+    """Of the outputs, relative to those of fp32 (Euclidean norms); the worst output's."""
 
     @property
     def relative(self) -> float:
@@ -147,14 +152,21 @@ class Workshop:
                 sessions.pop(choice, None)
                 failed[str(choice)] = str(error)
         ms: dict[Choice, dict[int, float]] = {choice: {} for choice in sessions}
+        wanted = sessions[FP32].run(None, feeds[max(feeds)])
         for batch, some in feeds.items():
             names = {str(choice): choice for choice in sessions}
             runners = {name: _runner(sessions[choice], some) for name, choice in names.items()}
             for name, value in median_times(runners, runs).items():
                 ms[names[name]][batch] = value
         timed = [
-            Timed(choice=choice, ms=ms[choice], fp32_ms=ms[FP32], bytes=self.size(graph, choice))
-            for choice in sessions
+            Timed(
+                choice=choice,
+                ms=ms[choice],
+                fp32_ms=ms[FP32],
+                bytes=self.size(graph, choice),
+                error=_error(wanted, session.run(None, feeds[max(feeds)])),
+            )
+            for choice, session in sessions.items()
             if choice in choices
         ]
         return sorted(timed, key=lambda item: item.relative), failed
@@ -167,6 +179,12 @@ class Workshop:
 
     def _source(self, graph: str) -> Path:
         return self.bundle / "onnx" / f"{graph}.onnx"
+
+
+def _error(wanted: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> float:
+    pairs = [(one.astype(np.float64), two.astype(np.float64)) for one, two in zip(wanted, found, strict=True)]
+    norms = [(np.linalg.norm(one - two), np.linalg.norm(one)) for one, two in pairs]
+    return round(max(float(away / max(norm, 1e-12)) for away, norm in norms), 6)
 
 
 def _runner(session: Any, feeds: Feeds) -> Any:

@@ -37,6 +37,7 @@ def serve(
     from vlkd_serving.bench_serve.measure import Sizes, latency, side_by_side, throughput
     from vlkd_serving.bench_serve.pictures import draw_jpegs
     from vlkd_serving.bench_serve.processes import free_port, resident_mb, running, serve_command
+    from vlkd_serving.loading import SERVED
     from vlkd_serving.parts import OnnxParts
     from vlkd_serving.runtime import OnnxStudent
     from vlkd_serving.settings import ServerSettings
@@ -51,7 +52,7 @@ def serve(
         command = serve_command(bundle, port, threads, "--picture-cache-mb", "0")
         server = stack.enter_context(running(command, port))
         report |= {"start_s": server.start_s, "ready_mb": server.ready_mb}
-        parts = OnnxParts(OnnxStudent.from_pretrained(bundle, threads=threads))
+        parts = OnnxParts(OnnxStudent.from_pretrained(bundle, threads=threads, graphs=SERVED))
         for what in ("embedding", *(["caption"] if "caption" in parts.tasks else [])):
             report[what] = throughput(server.url, parts, jpegs, sizes, what)
             _print_throughput(what, report[what])

@@ -35,10 +35,17 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "graph.onnx"
 
 
+@pytest.fixture
+def equally_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step takes as long as before: these tests ask about numbers and files, not about a busy machine's clock."""
+    monkeypatch.setattr(module, "median_times", lambda sessions, feeds: (1.0, 1.0))
+
+
 def with_step(monkeypatch: pytest.MonkeyPatch, step: Callable[[Path], onnx.ModelProto]) -> None:
     monkeypatch.setitem(STEPS, "step", step)
 
 
+@pytest.mark.usefixtures("equally_fast")
 def test_a_good_step_is_kept(path: Path) -> None:
     """onnxslim takes out what does nothing; names and answers stay, and no file is left over."""
     before = open_session(path).run(None, FEEDS)[0]
@@ -93,6 +100,19 @@ def test_a_slower_step_is_dropped(path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert report.ms is not None and report.ms[1] > report.ms[0] + 1
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "kept"), [(10.0, 10.4, True), (10.0, 10.6, False), (0.005, 0.04, True), (0.005, 0.06, False)]
+)
+def test_what_counts_as_slower(
+    path: Path, monkeypatch: pytest.MonkeyPatch, before: float, after: float, kept: bool
+) -> None:
+    """More than the noise of two runs of one graph, and more than the clock can tell."""
+    monkeypatch.setattr(module, "median_times", lambda sessions, feeds: (before, after))
+    (report,) = clean_up(path, FEEDS, ("slim",), 1e-5)
+    assert report.kept is kept and report.reason.startswith("slower: ") is not kept
+
+
+@pytest.mark.usefixtures("equally_fast")
 def test_weights_beside_the_graph_move_with_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above 2 GiB the weights are a file of their own, and both are replaced together."""
     from vlkd_export.onnx import graph
@@ -107,6 +127,7 @@ def test_weights_beside_the_graph_move_with_it(path: Path, monkeypatch: pytest.M
     np.testing.assert_array_equal(session.run(None, FEEDS)[0], 2 * FEEDS["x"])
 
 
+@pytest.mark.usefixtures("equally_fast")
 def test_transformer_blocks_are_fused(tiny_bundle: Path, tmp_path: Path) -> None:
     """O2 puts a layer norm and the sum before it into one operator of onnxruntime's own."""
     path = tmp_path / "text_encoder.onnx"

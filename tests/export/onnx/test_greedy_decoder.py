@@ -116,7 +116,7 @@ def test_the_tokens_of_the_student_stay_the_same(
 
 
 def test_it_stays_only_if_it_is_faster(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a small vocabulary the ordinary graph wins; the report says so."""
+    """Clearly: the report tells the times."""
     spec = read_manifest(tiny_bundle).generation
     assert spec is not None
     path = tmp_path / "decoder.onnx"
@@ -127,7 +127,20 @@ def test_it_stays_only_if_it_is_faster(tiny_bundle: Path, tmp_path: Path, monkey
         for layer in range(spec.num_layers):
             for part in ("key", "value"):
                 feeds[f"{kind}_{part}.{layer}"] = np.zeros((2, spec.num_heads, length, spec.head_dim), np.float32)
-    for times, kept in (((1.0, 2.0), False), ((2.0, 1.0), True)):
+    small = add_greedy_decoder(path, feeds)
+    assert not small.kept and small.reason.startswith("the output layer is small") and small.ms is None
+    monkeypatch.setattr(module, "SMALL_TABLE", 0)
+    for times, kept in (((1.0, 2.0), False), ((1.0, 0.97), False), ((2.0, 1.0), True)):
         monkeypatch.setattr(module, "median_times", lambda sessions, feeds, times=times: times)
         report = add_greedy_decoder(path, feeds)
         assert report.kept is kept and report.ms == times and (tmp_path / "greedy_decoder.onnx").exists() is kept
+
+
+def test_a_decoder_of_another_kind_goes_without(tmp_path: Path) -> None:
+    """Every decoder can be exported; this graph is an extra."""
+    model, _ = head(turned=True)
+    model.graph.node[-1].op_type = "Add"
+    onnx.save_model(model, tmp_path / "decoder.onnx")
+    report = add_greedy_decoder(tmp_path / "decoder.onnx", {})
+    assert not report.kept and "not a product with a table" in report.reason
+    assert [file.name for file in tmp_path.iterdir()] == ["decoder.onnx"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vlkd_export.quantize.autopilot import Autopilot
+from vlkd_export.quantize.autopilot import Autopilot, in_order
 from vlkd_export.quantize.graph import Group
 from vlkd_export.quantize.workshop import FP32, Choice, Timed
 
@@ -57,9 +57,10 @@ class FakeScorer:
         return {name: value for name, value in scores.items() if wanted[name] in tasks}
 
 
-def timed(method: str, ms: float) -> Timed:
+def timed(method: str, ms: float, error: float = 0.0) -> Timed:
     """A way of a graph that takes 10 ms in fp32."""
-    return Timed(choice=Choice(method=method), ms={1: ms, 8: ms}, fp32_ms={1: 10.0, 8: 10.0}, bytes=1)
+    times, fp32 = {1: ms, 8: ms}, {1: 10.0, 8: 10.0}
+    return Timed(choice=Choice(method=method), ms=times, fp32_ms=fp32, bytes=1, error=error)
 
 
 def pilot(limits: dict[str, float], candidates: dict[str, list[Timed]], max_trials: int = 40) -> Autopilot:
@@ -134,6 +135,18 @@ def test_fewer_bits_first_then_half_the_bytes_then_what_is_slower() -> None:
     found = pilot({"r@10": 0.5}, ways)
     assert found.search() == {"image_encoder": Choice(method="weights16")}
     assert [trial.plan["image_encoder"].method for trial in found.trials[1:3]] == ["static", "weights16"]
+
+
+@pytest.mark.parametrize(
+    ("ms", "error", "first"),
+    [(5.0, 0.004, "weights"), (5.0, 0.003, "dynamic"), (3.0, 0.02, "dynamic"), (5.0, 0.0, "dynamic")],
+    ids=["far nearer", "somewhat nearer", "far slower", "exact"],
+)
+def test_of_two_about_as_fast_the_far_nearer_comes_first(ms: float, error: float, first: str) -> None:
+    """Scores of a small split may hide a loss; the error of the outputs does not."""
+    ways = [timed("dynamic", ms, error), timed("weights", 6.0, 0.001), timed("weights16", 4.0, 0.0)]
+    order = [way.choice.method for way in in_order(ways)]
+    assert order[0] == first and sorted(order[:2]) == ["dynamic", "weights"] and order[2] == "weights16"
 
 
 def test_a_slower_way_is_no_lesser_evil() -> None:

@@ -1,8 +1,9 @@
 """Chooses how each graph is written: the fastest that loses no more than allowed of what the student answers.
 
 First each graph alone, its ways from the fastest on (of two about as fast, the one whose outputs are far nearer to
-fp32's), those in fewer bits before those that only halve the bytes, and what is slower than fp32 last. Then all together; if that loses too much, groups of nodes of the most harmful graph go
-back to fp32, the most harmful first, until the loss is within its limits.
+fp32's), those in fewer bits before those that only halve the bytes, and what is slower than fp32 last. Then all
+together; if that loses too much, groups of nodes of the most harmful graph go back to fp32, the most harmful first,
+until the loss is within its limits.
 """
 
 from __future__ import annotations

@@ -183,8 +183,7 @@ class Workshop:
 
 def _error(wanted: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> float:
     pairs = [(one.astype(np.float64), two.astype(np.float64)) for one, two in zip(wanted, found, strict=True)]
-    norms = [(np.linalg.norm(one - two), np.linalg.norm(one)) for one, two in pairs]
-    return round(max(float(away / max(norm, 1e-12)) for away, norm in norms), 6)
+    return round(max(float(np.linalg.norm(one - two)) / (float(np.linalg.norm(one)) or 1.0) for one, two in pairs), 6)
 
 
 def _runner(session: Any, feeds: Feeds) -> Any:

@@ -19,8 +19,8 @@ __all__ = ["Autopilot", "Trial"]
 
 SLOWER = 1.05
 """Times fp32 from which on a way counts as slower; less is noise."""
-ABOUT_AS_FAST = 1.3
-FAR_NEARER = 4.0
+ABOUT_AS_FAST = 1.4
+FAR_NEARER = 2.0
 """A way yields to one that takes at most so many times as long, and whose error is at most one part in so many.
 
 A split of some hundred pictures cannot tell a harmless error from one that costs a point: one picture may be half a

@@ -11,6 +11,7 @@ from vlkd_export.quantize.timing import load_average
 from vlkd_export.quantize.workshop import FP32, Choice, Plan, Timed
 from vlkd_hub.machine import describe_machine
 from vlkd_hub.runtime.sessions import default_threads
+from vlkd_hub.runtime.student import OPTIONAL_GRAPHS
 
 __all__ = ["REPORT_NAME", "SVG_NAME", "full_report", "pareto_picture", "summary_of"]
 
@@ -58,7 +59,12 @@ def full_report(
         "trials": [_trial(item, pilot) for item in pilot.trials],
     }
     others = sorted(path.stem for path in (pilot.workshop.bundle / "onnx").glob("*.onnx") if path.stem not in graphs)
-    lines = [f"{name} is left as it was: captions, answers and vectors do not pass through it." for name in others]
+    lines = [
+        f"{name} is left out: it holds the float32 weights of graphs that are now others."
+        if name in OPTIONAL_GRAPHS
+        else f"{name} is left as it was: captions, answers and vectors do not pass through it."
+        for name in others
+    ]
     return report | {"warnings": _warnings(graphs, settings.precision) + lines}
 
 

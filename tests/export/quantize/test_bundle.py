@@ -179,3 +179,22 @@ def test_the_command(tiny_bundle: Path, captioned: Path, tmp_path: Path, capsys:
     assert "validation: " in said.out and "decoder: fp16 on cpu" in said.out
     assert json.loads((tmp_path / "r.json").read_text())["quantization"]["precision"] == "fp16"
     assert read_manifest(tmp_path / "out").precision == "fp16"
+
+
+def test_extra_graphs_are_left_out_and_that_is_told(
+    tiny_bundle: Path, captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They hold float32 weights of graphs that are now others: kept, their answers would be another model's."""
+    import shutil
+
+    from vlkd_export.quantize import bundle as module
+
+    source = shutil.copytree(tiny_bundle, tmp_path / "source")
+    shutil.copy(source / "onnx" / "decoder.onnx", source / "onnx" / "greedy_decoder.onnx")
+    plain = read_manifest(source)
+    monkeypatch.setattr(module, "read_manifest", lambda folder, **options: plain)
+    report = quantize_bundle(source, tmp_path / "bundle", settings(captioned, max_trials=4))
+    assert not (tmp_path / "bundle" / "onnx" / "greedy_decoder.onnx").exists()
+    assert [line for line in report["warnings"] if "greedy_decoder" in line] == [
+        "greedy_decoder is left out: it holds the float32 weights of graphs that are now others."
+    ]

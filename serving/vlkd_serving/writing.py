@@ -54,8 +54,8 @@ class ContinuousWriter(WaitingLine):
     Texts that start together form a cohort, since the decoder reads one position for all its rows. Several cohorts are
     written in turns, a step each, so a new request does not wait for the texts that are half done. A row leaves its
     cohort when it ends, when its client has gone, or at its deadline. A step for a few rows costs nearly as much as one
-    for many: while texts are written, those that come wait, up to ``join_delay_s``, until they are a full cohort or
-    twice as many as are left of the others.
+    for many: while texts are written, those that come wait, up to ``join_delay_s``, until they are a full cohort, or
+    twice as many as are left of the others with no more on their way.
 
     Args:
         part: name for metrics.
@@ -165,9 +165,11 @@ class ContinuousWriter(WaitingLine):
         self._depth()
 
     def _worth_starting(self) -> bool:
-        """Whether those who wait start now: they are many beside the texts half done, or one is urgent or old."""
+        """Whether those who wait start now: nobody can join them soon, or they are many, urgent or old."""
+        if len(self._queue) >= self._max_rows or any(entry.priority > 0 for entry in self._queue):
+            return True
         written = sum(not entry.future.done() for cohort in self._cohorts for entry in cohort.entries)
-        if len(self._queue) >= min(2 * written, self._max_rows) or any(entry.priority > 0 for entry in self._queue):
+        if len(self._queue) >= 2 * written and (not written or self._expected == 0):
             return True
         return time.perf_counter() - min(entry.arrived for entry in self._queue) >= self._join_delay_s
 

@@ -128,6 +128,25 @@ def test_who_comes_while_others_are_written_waits_for_company() -> None:
     assert write.cohorts == [[60, 60], [3, 4, 4, 4]]
 
 
+def test_who_is_on_the_way_is_waited_for() -> None:
+    """One that could start beside the last of a cohort waits for two whose pictures are being encoded."""
+
+    async def scenario(writer: ContinuousWriter) -> None:
+        long = asyncio.create_task(writer.submit(context(60), None, later()))
+        await asyncio.sleep(0.1)
+        with writer.expect(2):
+            two = [asyncio.create_task(writer.submit(context(3), None, later())) for _ in range(2)]
+            await asyncio.sleep(0.1)
+            assert not any(task.done() for task in two)
+        await asyncio.gather(*two, *(writer.submit(context(4), None, later()) for _ in range(2)))
+        assert not long.done()
+        await long
+
+    write = Lengths(step_s=0.01)
+    drive(write, scenario, join_delay_s=9.0)
+    assert write.cohorts == [[60], [3, 3, 4, 4]]
+
+
 @pytest.mark.parametrize(("priority", "join_delay_s", "least", "most"), [(0, 0.2, 0.2, 0.6), (1, 9.0, 0.0, 0.6)])
 def test_nobody_waits_long_for_company(priority: int, join_delay_s: float, least: float, most: float) -> None:
     """The delay at most, and who is urgent not at all; the texts that are written take a second."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ class IdTable:
         self._offsets = offsets
         self._ends = memoryview(offsets.data)  # its numbers are Python's own, which is faster for a few
         self._text = text
+        self._bytes = np.frombuffer(text, dtype=np.uint8)
 
     @classmethod
     def read(cls, path: Path) -> IdTable:
@@ -67,14 +69,23 @@ class IdTable:
     def __getitem__(self, row: int) -> str:
         return bytes(self._text[int(self._offsets[row]) : int(self._offsets[row + 1])]).decode()
 
-    def many(self, rows: Sequence[int]) -> list[str]:
+    def many(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
         """The ids of several rows."""
         ends, text = self._ends, self._text
         if len(rows) <= _FEW:
             return [str(text[ends[row] : ends[row + 1]], "utf-8") for row in rows]
-        at = np.asarray(rows)  # far apart in a large file: numpy fetches several at a time
-        starts, stops = self._offsets[at].tolist(), self._offsets[at + 1].tolist()
-        return [str(text[start:stop], "utf-8") for start, stop in zip(starts, stops, strict=True)]
+        # Far apart in a large file: numpy fetches several at a time, and one text is decoded instead of thousands.
+        at = np.asarray(rows)
+        starts = self._offsets[at].astype(np.int64)
+        lengths = self._offsets[at + 1].astype(np.int64) - starts
+        stops = np.cumsum(lengths)
+        places = np.arange(stops[-1]) + np.repeat(starts - (stops - lengths), lengths)
+        together = self._bytes[places].tobytes()
+        ends = [0, *stops.tolist()]
+        if together.isascii():
+            whole = together.decode("ascii")
+            return [whole[start:stop] for start, stop in pairwise(ends)]
+        return [together[start:stop].decode() for start, stop in pairwise(ends)]
 
     def write(self, path: Path) -> None:
         """Write to a new file and force it to the disk."""

@@ -106,12 +106,16 @@ class SearchView:
             alone, found = self._best(queries[0], k, where)
             return [list(zip(self.ids_at(found), alone, strict=False))]
         scores, rows = self.search_rows(queries, k, where)
-        lines = rows.tolist()
-        if rows.size and any_missing(rows):
-            lines = [[row for row in line if row >= 0] for line in lines]
-        ids = iter(self.ids_at([row for line in lines for row in line]))
+        if rows.size and not any_missing(rows):
+            ids, width = self.ids_at(rows.ravel()), rows.shape[1]
+            return [
+                list(zip(ids[start : start + width], values, strict=True))
+                for start, values in zip(range(0, len(ids), width), scores.tolist(), strict=True)
+            ]
+        lines = [[row for row in line if row >= 0] for line in rows.tolist()]
+        found = iter(self.ids_at([row for line in lines for row in line]))
         return [
-            list(zip(islice(ids, len(line)), values, strict=False))
+            list(zip(islice(found, len(line)), values, strict=False))
             for line, values in zip(lines, scores.tolist(), strict=True)
         ]
 
@@ -172,11 +176,11 @@ class SearchView:
         found = found[found < len(self.delta.alive)]
         return np.concatenate([np.flatnonzero(base), len(self.generation) + found[self.delta.alive[found]]])
 
-    def ids_at(self, rows: Sequence[int]) -> list[str]:
+    def ids_at(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
         """The ids of some rows, in that order."""
         if not len(self.delta.alive):
             return self.generation.ids.many(rows)
-        base = len(self.generation)
+        base, rows = len(self.generation), [int(row) for row in rows]
         old = iter(self.generation.ids.many([row for row in rows if row < base]))
         new = iter(self.delta.items.rows([row - base for row in rows if row >= base]))
         return [next(old) if row < base else next(new).id for row in rows]

@@ -125,12 +125,15 @@ def _in_order(scores: FloatArray, rows: NDArray[np.int64], depth: int) -> tuple[
     """The ``depth`` best of lines that are sorted already, but for the order of equal scores."""
     if len(scores) == 1:  # one query waits for one answer: no detour
         line = scores[0].tolist()
-        equal = len(set(line)) < len(line)
-    else:
-        equal = bool((scores[:, 1:] == scores[:, :-1]).any())
-    if equal:
+        if len(set(line)) == len(line):
+            return scores[:, :depth], rows[:, :depth]
         return best_of(np.where(rows < 0, -np.inf, scores), rows, depth)
-    return scores[:, :depth], rows[:, :depth]
+    best, first = scores[:, :depth].copy(), rows[:, :depth].copy()
+    equal = np.flatnonzero((scores[:, 1:] == scores[:, :-1]).any(axis=1))
+    if len(equal):
+        some = rows[equal]
+        best[equal], first[equal] = best_of(np.where(some < 0, -np.inf, scores[equal]), some, depth)
+    return best, first
 
 
 def any_missing(rows: NDArray[np.int64]) -> bool:

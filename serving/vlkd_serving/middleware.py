@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
-import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +18,8 @@ from vlkd_serving.tracing import request_span, trace_id
 __all__ = ["RequestMiddleware"]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_IDS = random.Random()
+"""A name, no secret: the system's own source lets go of the interpreter, and waits for it under load."""
 _PRIORITIES = {b"interactive": 1, b"normal": 0, b"bulk": -1}
 _TIMEOUT_MS = re.compile(rb"[0-9]{1,7}")
 
@@ -83,7 +85,7 @@ class RequestMiddleware:
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        return given if _REQUEST_ID.fullmatch(given) else f"{_IDS.getrandbits(128):032x}"
 
     def _declared_problem(self, headers: dict[bytes, bytes]) -> ServingError | None:
         declared = headers.get(b"content-length")

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vlkd_serving.images import PictureLimits, decode_picture
-from vlkd_serving.parts import OnnxParts, pad_contexts
+from vlkd_serving.parts import OnnxParts
 
 __all__ = ["bare_session", "caption_loop", "embedding_loop", "one_by_one"]
 
@@ -30,7 +30,10 @@ def embedding_loop(parts: OnnxParts, pictures: Sequence[bytes], batch: int, work
 
 
 def caption_loop(parts: OnnxParts, pictures: Sequence[bytes], batch: int, workers: int) -> float:
-    """Seconds to caption all pictures: as :func:`embedding_loop`, then each batch is written to its end."""
+    """Seconds to caption all pictures: as :func:`embedding_loop`, then each batch is written to its end.
+
+    Each text comes with its score, as in the server's answer.
+    """
     begin = time.perf_counter()
     settings = parts.settings("caption", None, None)
     (prompt,) = parts.encode_texts([parts.tokenize(parts.build_prompt("caption", None))])
@@ -38,9 +41,9 @@ def caption_loop(parts: OnnxParts, pictures: Sequence[bytes], batch: int, worker
         pixels = pool.map(lambda content: parts.preprocess(decode_picture(content, _LIMITS)), pictures)
         while group := list(islice(pixels, batch)):
             contexts = [np.concatenate([each.states, prompt.states]) for each in parts.encode_pictures(group)]
-            tokens = parts.student.generate_from_states(*pad_contexts(contexts), settings)
-            for row in tokens:
-                parts.detokenize(row)
+            for step in parts.write(contexts, settings, ()):
+                for written in step.finished.values():
+                    parts.detokenize(written.tokens)
     return time.perf_counter() - begin
 
 

@@ -81,11 +81,11 @@ class IdTable:
         stops = np.cumsum(lengths)
         places = np.arange(stops[-1]) + np.repeat(starts - (stops - lengths), lengths)
         together = self._bytes[places].tobytes()
-        ends = [0, *stops.tolist()]
+        cuts = list(pairwise([0, *stops.tolist()]))
         if together.isascii():
             whole = together.decode("ascii")
-            return [whole[start:stop] for start, stop in pairwise(ends)]
-        return [together[start:stop].decode() for start, stop in pairwise(ends)]
+            return [whole[start:stop] for start, stop in cuts]
+        return [together[start:stop].decode() for start, stop in cuts]
 
     def write(self, path: Path) -> None:
         """Write to a new file and force it to the disk."""

@@ -103,8 +103,8 @@ class SearchView:
         """
         queries = np.asarray(queries)
         if len(queries) == 1:
-            alone, found = self._best(queries[0], k, where)
-            return [list(zip(self.ids_at(found), alone, strict=False))]
+            alone, best = self._best(queries[0], k, where)
+            return [list(zip(self.ids_at(best), alone, strict=False))]
         scores, rows = self.search_rows(queries, k, where)
         if rows.size and not any_missing(rows):
             ids, width = self.ids_at(rows.ravel()), rows.shape[1]

@@ -5,26 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from vlkd_hub.cli import main
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Three pictures in each of two splits."""
-    for split in ("train", "test"):
-        folder = tmp_path / "data" / split
-        folder.mkdir(parents=True)
-        lines = []
-        for number, color in enumerate(("red", "blue", "green")):
-            Image.new("RGB", (32, 32), color).save(folder / f"{number}.png")
-            qa = [{"question": f"what color is circle {number} ?", "answers": [color], "type": "color"}]
-            lines.append(
-                {"file_name": f"{number}.png", "captions": [f"a {color} circle", f"the {color} one"], "qa": qa}
-            )
-        (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    return tmp_path / "data"
 
 
 @pytest.fixture
@@ -73,9 +55,18 @@ def test_baseline_needs_the_training_split(tiny_student: Path, data: Path, capsy
     assert "No most-frequent-answer baseline" in capsys.readouterr().out
 
 
+def test_median_rank_is_asked_for(tiny_bundle: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the report and on the screen."""
+    report = _report(tiny_bundle, data, "--split", "test", "--tasks", "retrieval", "--median-rank", "1x3")
+    found = report["splits"]["test"]["retrieval"]["average_median_rank"]
+    assert found["size"] == 3 and found["chance"] == 2 and 1 <= found["text_to_image"] <= 3
+    assert "Average median rank: 1 splits of 3" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--split", "test", "--median-rank", "5"], "SPLITSxPICTURES"),
         (["--split", "dev"], "no split 'dev'; it has: test, train"),
         (["--split", "test", "--tasks", "speak"], "Unknown task speak"),
         (["--split", "test", "--tasks", "zero-shot"], "has no class labels"),

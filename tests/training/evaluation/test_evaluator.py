@@ -9,6 +9,7 @@ from vlkd_hub.errors import DataError, InvalidInputError
 from vlkd_training.data.records import QuestionAnswer, Record, RecordDataset
 from vlkd_training.evaluation import captioning
 from vlkd_training.evaluation.evaluator import TASKS, Evaluator
+from vlkd_training.evaluation.report import tables
 
 from .fake_student import NAMES, ColorStudent, DualEncoder, picture
 
@@ -66,6 +67,24 @@ def test_all_tasks_of_a_perfect_student() -> None:
     }
     assert report["vqa"]["accuracy"] == pytest.approx(4 / 6)
     assert report["zero_shot"]["accuracy"] == 1.0 and report["zero_shot"]["chance"] == pytest.approx(1 / 3)
+    assert report["zero_shot"]["templates"] == 80
+
+
+def test_median_rank_and_templates_as_asked() -> None:
+    """Beside the recall where it is asked for; few sentences where few are enough."""
+    evaluator = Evaluator(student=ColorStudent(), median_rank=(1, 3), templates=("a {}.",))
+    report = evaluator.evaluate(_records(), ["retrieval", "zero-shot"])
+    assert report["zero_shot"]["templates"] == 1
+    assert report["retrieval"]["average_median_rank"] == {
+        "text_to_image": 1.0,
+        "image_to_text": 1.0,
+        "splits": 1,
+        "size": 3,
+        "repeats": 2,
+        "chance": 2.0,
+    }
+    tables_of = [table.title for table in tables("test", report | {"n_images": 3})]
+    assert any("1 splits of 3" in str(title) for title in tables_of)
 
 
 def test_examples_run_from_best_to_worst() -> None:
@@ -104,6 +123,7 @@ def test_progress_reaches_the_total() -> None:
         "picture vectors": (3, 3),
         "text vectors": (6, 6),
         "captions": (3, 3),
+        "classes": (3, 3),
         "answers": (3, 3),
     }
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vlkd_hub.errors import InvalidInputError
+from vlkd_training.evaluation.templates import TEMPLATES
 from vlkd_training.evaluation.zero_shot import class_embeddings, zero_shot_metrics
 
 
@@ -57,3 +58,26 @@ def test_labels_must_fit() -> None:
     """A slip of one would score every picture against its neighbour's class."""
     with pytest.raises(InvalidInputError, match="2 pictures, 1 labels"):
         zero_shot_metrics(np.eye(2), np.eye(2), [0])
+
+
+def test_eighty_sentences() -> None:
+    """All different, each with the name once, and each ends as a sentence does."""
+    assert len(TEMPLATES) == len(set(TEMPLATES)) == 80
+    assert all(template.count("{}") == 1 and template.endswith(".") for template in TEMPLATES)
+    assert len({template.format("owl") for template in TEMPLATES}) == 80
+
+
+def test_many_classes_are_embedded_some_at_a_time() -> None:
+    """A thousand classes are 80,000 sentences: not all at once, in their order, and one hears how far it is."""
+    sizes: list[int] = []
+
+    class Rows(Embedder):
+        def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+            sizes.append(len(texts))
+            return np.array([[float(text[2:-1]), 1.0] for text in texts])
+
+    done: list[int] = []
+    names = [str(number) for number in range(70)]
+    found = class_embeddings(Rows(), names, ["a {}.", "b {}."], done.append)  # type: ignore[arg-type]
+    assert sizes == [64, 64, 12] and done == [32, 64, 70]
+    np.testing.assert_allclose(found[:, 0] / found[:, 1], range(70), atol=1e-9)

@@ -16,8 +16,10 @@ from vlkd_training.data.jsonl import read_jsonl
 from vlkd_training.data.open import load_records, stream_records
 from vlkd_training.data.records import QuestionAnswer
 from vlkd_training.evaluation.evaluator import Evaluator
+from vlkd_training.evaluation.median_rank import parse_splits
 from vlkd_training.evaluation.models import open_model
 from vlkd_training.evaluation.report import notes, tables
+from vlkd_training.evaluation.templates import TEMPLATES
 
 __all__ = ["evaluate"]
 
@@ -34,11 +36,19 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures, texts or questions at a time.")] = 64,
     num_beams: Annotated[int | None, typer.Option(min=1, help="Beams; the model's own number when left out.")] = None,
     train_split: Annotated[str, typer.Option(help="Split of the most-frequent-answer baseline.")] = "train",
+    templates: Annotated[
+        int, typer.Option(min=1, max=len(TEMPLATES), help="Sentences around a class name, for zero-shot.")
+    ] = len(TEMPLATES),
+    median_rank: Annotated[
+        str | None,
+        typer.Option(help="SHRe's average median rank over SPLITSxPICTURES, such as 5x1000.", metavar="KxN"),
+    ] = None,
     device: Annotated[str, typer.Option(help="Device of a torch model.")] = "cpu",
 ) -> None:
     """Measure search, captions and answers of a model, each beside what guessing would get."""
     console = Console()
     names = [task.strip() for task in tasks.split(",") if task.strip()]
+    ranks = None if median_rank is None else parse_splits(median_rank)
     splits = {name: load_records(data, name, limit) for name in dict.fromkeys(split)}
     opened = open_model(model, batch_size=batch_size, device=device)
     report: dict[str, Any] = {"model": model, "data": data}
@@ -51,6 +61,8 @@ def evaluate(
                 num_beams=num_beams,
                 train_questions=lambda: _train_questions(data, train_split, console),
                 classes=_class_names(data),
+                templates=TEMPLATES[:templates],
+                median_rank=ranks,
                 progress=_Bars(bar, name),
             )
             report["splits"][name] = evaluator.evaluate(records, names)

@@ -12,8 +12,10 @@ from vlkd_hub.errors import DataError, InvalidInputError
 from vlkd_training.data.records import QuestionAnswer, Record, RecordDataset
 from vlkd_training.evaluation.captioning import caption_metrics
 from vlkd_training.evaluation.examples import caption_examples, search_examples, vqa_examples
+from vlkd_training.evaluation.median_rank import average_median_rank
 from vlkd_training.evaluation.protocol import Student
 from vlkd_training.evaluation.retrieval import retrieval_metrics
+from vlkd_training.evaluation.templates import TEMPLATES
 from vlkd_training.evaluation.vqa import FrequentAnswers, vqa_metrics
 from vlkd_training.evaluation.zero_shot import class_embeddings, zero_shot_metrics
 
@@ -33,6 +35,8 @@ class Evaluator:
         num_beams: for captions and answers; None takes the model's own setting.
         train_questions: opens the training split's questions, for the baseline; called only when needed.
         classes: names for zero-shot; None takes the labels of the split.
+        templates: sentences around a class name; their mean stands for the class.
+        median_rank: ``(splits, pictures of one)`` for SHRe's average median rank beside the recall; None leaves it out.
         progress: hears how far each stage is.
     """
 
@@ -41,6 +45,8 @@ class Evaluator:
     num_beams: int | None = None
     train_questions: Callable[[], Sequence[QuestionAnswer]] | None = None
     classes: Sequence[str] | None = None
+    templates: Sequence[str] = TEMPLATES
+    median_rank: tuple[int, int] | None = None
     progress: Progress = lambda stage, done, total: None
 
     def evaluate(self, records: RecordDataset, tasks: Sequence[str]) -> dict[str, Any]:
@@ -75,6 +81,8 @@ class Evaluator:
         owners = np.repeat(np.arange(len(kept)), [len(records[row].captions) for row in kept])
         embeds = self._text_embeds(texts)
         scores: dict[str, Any] = dict(retrieval_metrics(images, embeds, owners.tolist()))
+        if self.median_rank is not None:
+            scores["average_median_rank"] = average_median_rank(images, embeds, owners.tolist(), *self.median_rank)
         examples = search_examples(images, embeds, texts, owners, [records[row].id for row in kept])
         return scores | {"n_captions": len(texts), "examples": examples}
 
@@ -113,7 +121,10 @@ class Evaluator:
         if unknown:
             raise DataError(f"{records.name}: {len(unknown)} labels are no known class, the first is {unknown[0]!r}.")
         numbers = [classes.index(label) for label in labels]
-        return dict(zero_shot_metrics(images, class_embeddings(self.student, classes), numbers))
+        vectors_of = class_embeddings(
+            self.student, classes, self.templates, lambda done: self.progress("classes", done, len(classes))
+        )
+        return dict(zero_shot_metrics(images, vectors_of, numbers)) | {"templates": len(self.templates)}
 
     def _image_embeds(self, records: RecordDataset, vectors: dict[str, np.ndarray]) -> np.ndarray:
         """Vectors of every picture, made once a split."""

@@ -19,6 +19,8 @@ def tables(split: str, measured: dict[str, Any]) -> Iterator[Table]:
     title = f"{split}, {measured['n_images']} pictures"
     if "retrieval" in measured:
         yield _retrieval(f"Search: {title}", measured["retrieval"])
+        if "average_median_rank" in measured["retrieval"]:
+            yield _median_rank(measured["retrieval"]["average_median_rank"])
     if "caption" in measured:
         yield _caption(f"Captions: {title}", measured["caption"])
     if "vqa" in measured:
@@ -42,6 +44,14 @@ def _retrieval(title: str, scores: dict[str, Any]) -> Table:
         way = scores[key]
         shares = [_percent(way[cut]) for cut in ("r@1", "r@5", "r@10")]
         table.add_row(name, *shares, f"{way['median_rank']:g}", _percent(way["chance_r@10"]))
+    return table
+
+
+def _median_rank(found: dict[str, Any]) -> Table:
+    title = f"Average median rank: {found['splits']} splits of {found['size']}, each with {found['repeats']} captions"
+    table = _table(title, "", "median rank", "chance")
+    for key, name in _WAYS.items():
+        table.add_row(name, f"{found[key]:.2f}", f"{found['chance']:g}")
     return table
 
 

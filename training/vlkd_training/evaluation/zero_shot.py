@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from vlkd_hub.errors import InvalidInputError
 from vlkd_training.evaluation.protocol import Student
+from vlkd_training.evaluation.templates import TEMPLATES
 
-__all__ = ["TEMPLATES", "class_embeddings", "zero_shot_metrics"]
+__all__ = ["class_embeddings", "zero_shot_metrics"]
 
-TEMPLATES: tuple[str, ...] = ("a photo of a {}.", "a picture of a {}.", "an image of a {}.")
-"""Sentences whose mean vector stands for a class."""
+_CLASSES = 32
+"""Classes whose sentences are embedded at a time."""
 
 
-def class_embeddings(student: Student, classes: Sequence[str], templates: Sequence[str] = TEMPLATES) -> np.ndarray:
+def class_embeddings(
+    student: Student,
+    classes: Sequence[str],
+    templates: Sequence[str] = TEMPLATES,
+    progress: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
     """One unit vector a class: the mean over its sentences.
 
     Args:
         student: embeds the sentences.
         classes: names, in words.
         templates: sentences with ``{}`` where the name goes.
+        progress: hears how many classes are done.
 
     Returns:
         Shape ``(classes, dim)``.
@@ -35,8 +42,13 @@ def class_embeddings(student: Student, classes: Sequence[str], templates: Sequen
         )
     if not templates or any("{}" not in template for template in templates):
         raise InvalidInputError(f"each template holds {{}} for the class name; got {list(templates)}.")
-    texts = [template.format(name) for name in classes for template in templates]
-    vectors = student.embed_texts(texts).reshape(len(classes), len(templates), -1).mean(axis=1)
+    means = []
+    for start in range(0, len(classes), _CLASSES):
+        names = classes[start : start + _CLASSES]
+        texts = [template.format(name) for name in names for template in templates]
+        means.append(student.embed_texts(texts).reshape(len(names), len(templates), -1).mean(axis=1))
+        progress(start + len(names))
+    vectors = np.concatenate(means)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 

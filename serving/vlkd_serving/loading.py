@@ -47,6 +47,7 @@ def model_source(
     bundle: Path,
     threads: int | None = None,
     *,
+    provider: str | None = None,
     at_once: bool = False,
     graphs: Collection[str] | None = None,
 ) -> ModelSource:
@@ -56,18 +57,28 @@ def model_source(
         name: by which requests ask for it.
         bundle: folder that ``vlkd export`` wrote.
         threads: of one inference; None lets the runtime choose.
+        provider: where the graphs run, as of :meth:`vlkd_hub.runtime.OnnxStudent.from_pretrained`.
         at_once: load it now, so that a bundle that cannot be used is an error of the caller.
         graphs: open only those of this name; None opens :data:`SERVED`.
 
     Raises:
         BundleError: as :func:`load_model`.
+        MissingDependencyError: the provider is not installed.
+        InvalidInputError: there is no such provider, or nothing was measured for this bundle.
     """
     from vlkd_serving.runtime import OnnxStudent
 
     def load() -> Parts:
         if ahead:
             return ahead.pop()
-        return OnnxParts(OnnxStudent.from_pretrained(bundle, threads=threads, graphs=graphs or SERVED))
+        return OnnxParts(
+            OnnxStudent.from_pretrained(
+                bundle,
+                threads=threads,
+                provider=provider,
+                graphs=SERVED if graphs is None else graphs,
+            )
+        )
 
     ahead: list[Parts] = []
     if at_once:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vlkd_hub.bundle import read_manifest, write_manifest
 from vlkd_serving.engine import Engine
-from vlkd_serving.loading import model_source
+from vlkd_serving.loading import SERVED, load_model, model_source
 from vlkd_serving.parts import OnnxParts, pad_contexts
 from vlkd_serving.runtime import OnnxStudent
 from vlkd_serving.settings import ServerSettings
@@ -107,3 +110,26 @@ def test_special_tokens_as_text(
             assert answer.status_code == 200, (text, answer.text)
             embedded = client.post("/v1/embeddings", json={"input": text})  # type: ignore[attr-defined]
             assert embedded.status_code == 200
+
+
+def test_a_server_opens_what_it_runs(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Not a graph that only other uses have, which would take memory; and no graph at all where none is asked for."""
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    shutil.copy(bundle / "onnx" / "decoder.onnx", bundle / "onnx" / "greedy_decoder.onnx")
+    write_manifest(bundle, read_manifest(tiny_bundle))
+    assert "greedy_decoder" in OnnxStudent.from_pretrained(bundle, threads=1).sessions
+    for graphs, expected in ((None, set(SERVED)), ((), set()), (("decoder",), {"decoder"})):
+        parts: Any = model_source("tiny", bundle, 1, graphs=graphs).load()
+        assert set(parts.student.sessions) == expected
+    assert set(load_model(bundle, 1).student.sessions) == set(SERVED)
+
+
+def test_the_provider_reaches_the_graphs(tiny_bundle: Path, images: list[Image.Image]) -> None:
+    """OpenVINO in fp32 gives the numbers of onnxruntime, and it is OpenVINO that gives them."""
+    pytest.importorskip("openvino", reason="OpenVINO is an extra")
+    parts: Any = model_source("tiny", tiny_bundle, 1, provider="openvino-fp32").load()
+    plain: Any = model_source("tiny", tiny_bundle, 1).load()
+    assert {type(session).__name__ for session in parts.student.sessions.values()} == {"OpenVinoSession"}
+    pixels = [parts.preprocess(image) for image in images]
+    for one, two in zip(parts.encode_pictures(pixels), plain.encode_pictures(pixels), strict=True):
+        np.testing.assert_allclose(one.embedding, two.embedding, atol=1e-4)

@@ -27,6 +27,9 @@ def serve(
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Clients at once.")] = 32,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of server and loop.")] = 5,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Of a session; default: all.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Where the graphs run, in the server and in the loop; as of `vlkd serve`.")
+    ] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the report there.")] = None,
 ) -> None:
     """Requests a second over HTTP as a share of an in-process loop with the same decoding, batches and sessions.
@@ -47,12 +50,14 @@ def serve(
     sizes = Sizes(defaults.max_batch, defaults.pre_workers, concurrency, rounds)
     jpegs = draw_jpegs(pictures)
     report: dict[str, Any] = {"load_average": os.getloadavg(), "threads": threads, "sizes": vars(sizes)}
+    report["provider"] = provider
     port = free_port()
     with ExitStack() as stack:
-        command = serve_command(bundle, port, threads, "--picture-cache-mb", "0")
+        place = [] if provider is None else ["--provider", provider]
+        command = serve_command(bundle, port, threads, "--picture-cache-mb", "0", *place)
         server = stack.enter_context(running(command, port))
         report |= {"start_s": server.start_s, "ready_mb": server.ready_mb}
-        parts = OnnxParts(OnnxStudent.from_pretrained(bundle, threads=threads, graphs=SERVED))
+        parts = OnnxParts(OnnxStudent.from_pretrained(bundle, threads=threads, provider=provider, graphs=SERVED))
         for what in ("embedding", *(["caption"] if "caption" in parts.tasks else [])):
             report[what] = throughput(server.url, parts, jpegs, sizes, what)
             _print_throughput(what, report[what])

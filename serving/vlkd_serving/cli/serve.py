@@ -22,6 +22,10 @@ def serve(
     ),
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port; 0 takes a free one.")] = 8000,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one inference.")] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(help="Where the graphs run: cpu, cuda, openvino ...; measured: as `vlkd export` found fastest."),
+    ] = None,
     keys: Annotated[Path | None, typer.Option("--keys", help="API keys, made by `vlkd keys add`.")] = None,
     cors: Annotated[list[str] | None, typer.Option("--cors", help="Origin whose pages may call; repeatable.")] = None,
     rate: Annotated[float, typer.Option("--rate", min=0, help="Requests a second for each key; 0: no limit.")] = 0.0,
@@ -64,7 +68,7 @@ def serve(
         log_format="json" if log_json else "text",
     )
     sources = [
-        model_source(name, path, threads, at_once=number == 0)
+        model_source(name, path, threads, provider=provider, at_once=number == 0)
         for number, (name, path) in enumerate(named_bundles(model).items())
     ]
     live = LiveIndex(index, str(sources[0].fingerprint)) if index is not None else None

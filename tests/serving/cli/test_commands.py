@@ -76,6 +76,8 @@ def test_skipped_pictures_show_in_the_exit_code(tmp_path: Path, tiny_bundle: Pat
         (("index", "search", "{fake_index}", "--model", "{bundle}", "--text", "x"), "another model"),
         (("index", "remove", "{index}", "nope"), "nope"),
         (("serve", "--model", "{tmp}"), "is not a bundle"),
+        (("serve", "--model", "{bundle}", "--provider", "abacus"), "Unknown provider 'abacus'"),
+        (("serve", "--model", "{bundle}", "--provider", "measured"), "this bundle is from a plain export"),
         (("serve", "--model", "{bundle}", "--index", "{fake_index}"), "another model"),
         (("demo",), "either --model"),
         (("demo", "--url", "http://127.0.0.1:9", "--index", "{index}"), "--index belongs to --model"),

@@ -132,7 +132,7 @@ def test_who_is_on_the_way_is_waited_for() -> None:
     """One that could start beside the last of a cohort waits for two whose pictures are being encoded."""
 
     async def scenario(writer: ContinuousWriter) -> None:
-        long = asyncio.create_task(writer.submit(context(60), None, later()))
+        long = asyncio.create_task(writer.submit(context(150), None, later()))
         await asyncio.sleep(0.1)
         with writer.expect(2):
             two = [asyncio.create_task(writer.submit(context(3), None, later())) for _ in range(2)]
@@ -144,7 +144,7 @@ def test_who_is_on_the_way_is_waited_for() -> None:
 
     write = Lengths(step_s=0.01)
     drive(write, scenario, join_delay_s=9.0)
-    assert write.cohorts == [[60], [3, 3, 4, 4]]
+    assert write.cohorts == [[150], [3, 3, 4, 4]]
 
 
 @pytest.mark.parametrize(("priority", "join_delay_s", "least", "most"), [(0, 0.2, 0.2, 0.6), (1, 9.0, 0.0, 0.6)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from vlkd_export.quantize.autopilot import Autopilot, Trial
@@ -18,6 +19,8 @@ __all__ = ["REPORT_NAME", "SVG_NAME", "full_report", "pareto_picture", "summary_
 REPORT_NAME, SVG_NAME = "quantization.json", "quantization.svg"
 STEPS = 12
 """Decoder steps that count as one text in the picture: an ordinary caption."""
+FEW_ANSWERS = 3
+"""A limit of fewer answers than these is left to chance."""
 BITS = {"fp16": "fp16", "weights16": "fp16", "weights4": "int4"}
 """Precision by method; the others are int8."""
 
@@ -65,6 +68,7 @@ def full_report(
         else f"{name} is left as it was: captions, answers and vectors do not pass through it."
         for name in others
     ]
+    lines += _too_fine(pilot.limits, getattr(pilot.scorer, "counts", {}), settings.split)
     return report | {"warnings": _warnings(graphs, settings.precision) + lines}
 
 
@@ -149,6 +153,16 @@ def _cost(graph: str, choice: Choice, pilot: Autopilot) -> tuple[float, int]:
     bare = Choice(method=choice.method, provider=choice.provider)
     found = next((item.ms[1] for item in timed if item.choice == bare), timed[0].fp32_ms[1])
     return times * found, pilot.workshop.size(graph, choice)
+
+
+def _too_fine(limits: Mapping[str, float], counts: Mapping[str, int], split: str) -> list[str]:
+    """Limits that a few single answers decide: chance moves such a measure by more."""
+    return [
+        f"{name} may lose {points:g} points on {split}, and there one of its {counts[name]} answers is "
+        f"{100 / counts[name]:.2g}: chance decides such a limit. Decide on more data, or see --report-split."
+        for name, points in limits.items()
+        if counts.get(name) and points < FEW_ANSWERS * 100 / counts[name]
+    ]
 
 
 def _warnings(graphs: dict[str, Any], precision: str) -> list[str]:

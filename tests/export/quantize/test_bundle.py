@@ -198,3 +198,25 @@ def test_extra_graphs_are_left_out_and_that_is_told(
     assert [line for line in report["warnings"] if "greedy_decoder" in line] == [
         "greedy_decoder is left out: it holds the float32 weights of graphs that are now others."
     ]
+    assert any(line.startswith("r@10 may lose 0.5 points") for line in report["warnings"])  # there are eight pictures
+
+
+@pytest.mark.parametrize(
+    ("limits", "counts", "named"),
+    [
+        ({"r@10": 0.5, "i2t_r@10": 0.5}, {"r@10": 1000, "i2t_r@10": 200}, ["i2t_r@10"]),
+        ({"r@10": 0.5, "cider": 1.0}, {"r@10": 400}, ["r@10"]),
+        ({"r@10": 0.3}, {"r@10": 1000}, []),
+        ({"r@10": 0.5}, {}, []),
+        ({"vqa": 0.5}, {"vqa": 0}, []),
+    ],
+)
+def test_limits_that_chance_decides_are_told(
+    limits: dict[str, float], counts: dict[str, int], named: list[str]
+) -> None:
+    """One of 200 pictures is half a point."""
+    from vlkd_export.quantize.report import _too_fine
+
+    lines = _too_fine(limits, counts, "validation")
+    assert [line.split()[0] for line in lines] == named
+    assert all("Decide on more data" in line for line in lines)

@@ -43,6 +43,12 @@ def test_captions_and_vectors_are_those_of_the_pictures(
     assert cached.answer([5, 1], asked) == plain.answer([pictures[5], pictures[1]], asked)  # type: ignore[list-item]
 
 
+def test_how_many_answers_a_measure_is_the_mean_of(scores: SplitScores) -> None:
+    counts = scores.counts
+    assert counts["i2t_r@10"] == len(scores.records) and counts["r@1"] == 5 * len(scores.records)
+    assert counts["vqa"] == sum(len(record.qa) for record in scores.records) > 0 and "cider" not in counts
+
+
 def test_scores_are_those_of_the_evaluation(plain: TorchStudent, cached: CachedStudent, scores: SplitScores) -> None:
     expected = scores(plain, ["retrieval", "caption", "vqa"])
     held = HeldOut(scores.records.records, cached.tokens)

@@ -41,6 +41,14 @@ class SplitScores:
         if not self.tasks:
             raise DataError(f"{data}, {split}: no captions and no questions, so there is nothing to score.")
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Measure -> how many queries or questions it is the mean of."""
+        captions = sum(len(record.captions) for record in self.records)
+        pictures = sum(bool(record.captions) for record in self.records)
+        found = {f"{prefix}{cut}": n for prefix, n in (("", captions), ("i2t_", pictures)) for cut in _CUTS}
+        return found | {"vqa": sum(len(record.qa) for record in self.records)}
+
     def __call__(self, student: Student, tasks: Sequence[str], batch_size: int = 32) -> dict[str, float]:
         """Score ``student``.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,13 @@ import pytest
 from rich.console import Console
 
 from vlkd_hub.errors import InvalidInputError
+from vlkd_training.data.records import QuestionAnswer
 from vlkd_training.paper.jobs import Job
 from vlkd_training.paper.material import picture_source
 from vlkd_training.paper.runner import Runner, choose
 from vlkd_training.paper.vlkd import VlkdLadder
 from vlkd_training.paper.vlkd_jobs import Domain, comparisons
+from vlkd_training.paper.vlkd_runs import whole_batches
 
 RUNS = ["scenes/full", "scenes/without-ttdm", "scenes/without-icti", "scenes/thirtieth-of-data"]
 
@@ -54,6 +58,17 @@ def test_the_cls_variant_sees_one_token_of_each_picture() -> None:
     tokens = np.arange(24.0).reshape(2, 4, 3)
     assert picture_source(tokens, "all_tokens")([1])["image_tokens"].shape == (1, 4, 3)
     assert picture_source(tokens, "cls")([1, 0])["image_tokens"].tolist() == [[[12.0, 13.0, 14.0]], [[0.0, 1.0, 2.0]]]
+
+
+@pytest.mark.parametrize(("batch", "rows"), [(2, 3), (3, 3), (4, 6), (64, 66)])
+def test_a_part_smaller_than_a_batch_is_visited_more_often(batch: int, rows: int) -> None:
+    """1 % of DAQUAR are 61 questions and a step takes 64: no step would be whole."""
+    asked = [QuestionAnswer(f"what is {n}?", (str(n),), "what") for n in range(3)]
+    records = [SimpleNamespace(captions=(), qa=asked[:2]), SimpleNamespace(captions=(), qa=asked[2:])]
+    processor = SimpleNamespace(build_prompt=lambda task, question=None: f"{task}: {question}")
+    found = whole_batches(records, processor, {"vqa": 1.0}, 0, batch)
+    assert len(found) == rows and Counter(found.targets) == {"0": rows // 3, "1": rows // 3, "2": rows // 3}
+    assert set(zip(found.targets, found.images, strict=True)) == {("0", 0), ("1", 0), ("2", 1)}
 
 
 def test_equal_seeds_see_equal_batches(finished: Path) -> None:

@@ -24,7 +24,7 @@ from vlkd_training.paper.vlkd_jobs import Domain
 from vlkd_training.recipe import load_recipe
 from vlkd_training.rows import TaskRows
 
-__all__ = ["VlkdRuns"]
+__all__ = ["VlkdRuns", "whole_batches"]
 
 
 class VlkdRuns:
@@ -133,7 +133,8 @@ class VlkdRuns:
         phase = load_recipe(self.domain.finetune[task], "finetune").phases[0]
         records = self.material.records(self.captions if task == "captions" else self.questions, "train")
         chosen = pictures_of(records, share, job.seed)
-        rows = TaskRows([records[row] for row in chosen], processor, phase.data["tasks"], seed=job.seed)
+        batch = phase.train["per_device_train_batch_size"]
+        rows = whole_batches([records[row] for row in chosen], processor, phase.data["tasks"], job.seed, batch)
         rows.images = [chosen[row] for row in rows.images]
         pictures = picture_source(self.material.tokens(records), student.config.image_features)
         collator = TaskCollator(rows, processor.tokenizer, pictures)
@@ -180,6 +181,13 @@ class VlkdRuns:
             return answer_scores(ready, held, fill=fill)
         scores, examples = caption_scores(ready, held, masks)
         return retrieval_scores(ready, held) | scores, examples
+
+
+def whole_batches(records: Any, processor: Any, tasks: dict[str, float], seed: int, batch: int) -> TaskRows:
+    """Rows of tasks; where they are fewer than a batch, a pass visits each of them several times."""
+    rows = TaskRows(records, processor, tasks, seed=seed)
+    times = -(-batch // len(rows))
+    return rows if times == 1 else TaskRows(records, processor, {n: s * times for n, s in tasks.items()}, seed=seed)
 
 
 def _texts(material: Material, questions: str, seed: int) -> list[str]:

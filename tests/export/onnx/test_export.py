@@ -32,7 +32,10 @@ def test_the_manifest_of_a_bundle(tiny_bundle: Path, tiny_student: Path) -> None
     assert manifest.parity["pictures"] == {"drawn": 16}
     assert manifest.task == "image-text-to-text" and manifest.fixed_shapes == {}
     assert manifest.parameters == manifest.lineage["parameters"] == 51457
-    assert {item["graph"] for item in manifest.clean_up} == graphs - {"search"} | {"cross_attention"}
+    written = graphs - {"search"} | {"cross_attention"}
+    assert {item["graph"] for item in manifest.clean_up} == written | {"greedy_decoder"}
+    (greedy,) = (item for item in manifest.clean_up if item["graph"] == "greedy_decoder")
+    assert not greedy["kept"] and greedy["reason"].startswith("the output layer is small")
     assert manifest.latency["text_of_20_tokens_ms"] > 0 and manifest.latency["load_average"]
     assert len(manifest.lineage["student_sha256"]) == 64
     assert {"torch", "transformers", "onnxruntime", "vlkd-hub"} <= manifest.library_versions.keys()

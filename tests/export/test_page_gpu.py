@@ -64,7 +64,6 @@ def test_every_line_is_run_below() -> None:
 
 def test_the_extra_is_one_that_pip_finds() -> None:
     """``pip install "vlkd-hub[tensorrt]"`` of this very tree, as far as pip goes without fetching anything."""
-    pytest.importorskip("hatchling")
     (line,) = BY_VERB["pip install"]
     wanted = shlex.split(line)[2].replace("vlkd-hub", str(ROOT))
     flags = ["--dry-run", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]

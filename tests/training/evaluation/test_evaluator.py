@@ -87,6 +87,13 @@ def test_median_rank_and_templates_as_asked() -> None:
     assert any("1 splits of 3" in str(title) for title in tables_of)
 
 
+def test_splits_that_cannot_be_filled_cost_no_embedding() -> None:
+    student = ColorStudent()
+    with pytest.raises(InvalidInputError, match="need 10 pictures with captions, and there are 3"):
+        Evaluator(student=student, median_rank=(5, 2)).evaluate(_records(), ["retrieval"])
+    assert student.images_embedded == 0
+
+
 def test_examples_run_from_best_to_worst() -> None:
     """The worst answers are the ones worth reading."""
     examples = Evaluator(student=ColorStudent()).evaluate(_records(), ["vqa"])["vqa"]["examples"]

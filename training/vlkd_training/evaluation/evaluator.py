@@ -12,7 +12,7 @@ from vlkd_hub.errors import DataError, InvalidInputError
 from vlkd_training.data.records import QuestionAnswer, Record, RecordDataset
 from vlkd_training.evaluation.captioning import caption_metrics
 from vlkd_training.evaluation.examples import caption_examples, search_examples, vqa_examples
-from vlkd_training.evaluation.median_rank import average_median_rank
+from vlkd_training.evaluation.median_rank import average_median_rank, check_splits
 from vlkd_training.evaluation.protocol import Student
 from vlkd_training.evaluation.retrieval import retrieval_metrics
 from vlkd_training.evaluation.templates import TEMPLATES
@@ -76,6 +76,8 @@ class Evaluator:
 
     def _retrieval(self, records: RecordDataset, vectors: dict[str, np.ndarray]) -> dict[str, Any]:
         kept = [row for row, record in enumerate(records) if record.captions]
+        if self.median_rank is not None:  # before minutes of embedding
+            check_splits(len(kept), *self.median_rank)
         images = self._image_embeds(records, vectors)[kept]
         texts = [caption for row in kept for caption in records[row].captions]
         owners = np.repeat(np.arange(len(kept)), [len(records[row].captions) for row in kept])

@@ -11,7 +11,7 @@ import numpy as np
 from vlkd_hub.errors import InvalidInputError
 from vlkd_training.evaluation.retrieval import retrieval_metrics
 
-__all__ = ["average_median_rank", "parse_splits"]
+__all__ = ["average_median_rank", "check_splits", "parse_splits"]
 
 
 def average_median_rank(
@@ -38,14 +38,8 @@ def average_median_rank(
         InvalidInputError: too few pictures, sets of fewer than two, or what
             :func:`vlkd_training.evaluation.retrieval.retrieval_metrics` refuses.
     """
+    check_splits(len(image_embeds), splits, size)
     wanted = splits * size
-    if splits < 1 or size < 2:
-        raise InvalidInputError(f"need one split of two pictures or more, got {splits} of {size}.")
-    if wanted > len(image_embeds):
-        raise InvalidInputError(
-            f"{splits} splits of {size} need {wanted} pictures with captions, and there are {len(image_embeds)}. "
-            f"Ask for smaller splits, such as {splits}x{len(image_embeds) // splits}."
-        )
     captions: list[list[int]] = [[] for _ in range(wanted)]
     for text, image in enumerate(text_owner):
         if image < wanted:
@@ -60,6 +54,21 @@ def average_median_rank(
                 values.append(found[way]["median_rank"])
     average: dict[str, Any] = {way: float(np.mean(values)) for way, values in medians.items()}
     return average | {"splits": splits, "size": size, "repeats": repeats, "chance": (size + 1) / 2}
+
+
+def check_splits(images: int, splits: int, size: int) -> None:
+    """Refuse splits that ``images`` pictures with captions cannot fill.
+
+    Raises:
+        InvalidInputError: too few pictures, or sets of fewer than two.
+    """
+    if splits < 1 or size < 2:
+        raise InvalidInputError(f"need one split of two pictures or more, got {splits} of {size}.")
+    if splits * size > images:
+        raise InvalidInputError(
+            f"{splits} splits of {size} need {splits * size} pictures with captions, and there are {images}. "
+            f"Ask for smaller splits, such as {splits}x{images // splits}."
+        )
 
 
 def parse_splits(text: str) -> tuple[int, int]:

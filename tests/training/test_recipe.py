@@ -11,7 +11,7 @@ import yaml
 
 from vlkd_hub.errors import RecipeError
 from vlkd_training.phases import check_options, make_method
-from vlkd_training.recipe import Phase, load_recipe
+from vlkd_training.recipe import SPECS, Phase, load_recipe, recipe_kind
 from vlkd_training.trainer import DistillationArguments
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
@@ -60,6 +60,8 @@ def test_reads_nested_parts(tmp_path: Path) -> None:
         ({"kind": "distill", "phases": [{"method": "vlkd"}]}, "'source'"),
         (GOOD | {"kind": "align"}, "recipe to align, and `vlkd distill` was asked for"),
         ("kind: [distill", "is not YAML"),
+        (GOOD | {"kind": "distil"}, "kind must be one of align, distill, .*got 'distil'"),
+        ({"source": "ours", "phases": []}, "kind must be one of .*got None"),
         ("just words", "expected keys and values, got str"),
         ("", "expected keys and values, got NoneType"),
     ],
@@ -67,6 +69,24 @@ def test_reads_nested_parts(tmp_path: Path) -> None:
 def test_refuses(tmp_path: Path, content: object, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe(write(tmp_path, content), "distill")
+
+
+def test_a_kind_has_its_own_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kind says what ``student`` is; a key of another kind is refused, since nothing would read it."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Other:
+        size: int = 3
+
+    monkeypatch.setitem(SPECS, "other", {"student": Other})
+    file = write(tmp_path, GOOD | {"kind": "other", "student": {"size": 4}})
+    assert recipe_kind(file) == "other"
+    assert load_recipe(file, "other").student == Other(4)
+    assert load_recipe(write(tmp_path, GOOD | {"kind": "other"}), "other").student == Other(3)
+    with pytest.raises(RecipeError, match="student: there is no key 'image_features'"):
+        load_recipe(write(tmp_path, GOOD | {"kind": "other", "student": {"image_features": "cls"}}), "other")
+    with pytest.raises(RecipeError, match="a recipe to other has no 'teacher'"):
+        load_recipe(write(tmp_path, GOOD | {"kind": "other", "teacher": {}}), "other")
 
 
 def test_phases_must_be_a_list(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from vlkd_hub.errors import RecipeError
 
-__all__ = ["Phase", "Recipe", "StudentSpec", "TeacherSpec", "load_recipe", "recipe_folders"]
+__all__ = ["SPECS", "Phase", "Recipe", "StudentSpec", "TeacherSpec", "load_recipe", "recipe_folders", "recipe_kind"]
 
 T = TypeVar("T")
 
@@ -82,19 +82,31 @@ class Recipe:
     """One run: what is made and the phases that train it."""
 
     kind: str
-    """``align``, ``distill`` or ``finetune``."""
+    """What is made: a key of :data:`SPECS`."""
 
     source: str
     """Where the values come from: the paper's table, or ours."""
 
     phases: list[Phase]
-    teacher: TeacherSpec = field(default_factory=TeacherSpec)
-    student: StudentSpec = field(default_factory=StudentSpec)
+    teacher: Any = None
+    """The kind's dataclass in :data:`SPECS`, with its defaults where the file has no such key."""
+
+    student: Any = None
+    """Likewise."""
+
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Changes to the processor's task table (prompts, masks, decoding)."""
 
     requires: dict[str, Any] = field(default_factory=dict)
     """What the recipe expects of its teacher, for the reader; not read by the trainer."""
+
+
+SPECS: dict[str, dict[str, type]] = {
+    "align": {"teacher": TeacherSpec, "student": StudentSpec},
+    "distill": {"teacher": TeacherSpec, "student": StudentSpec},
+    "finetune": {"teacher": TeacherSpec, "student": StudentSpec},
+}
+"""What ``teacher`` and ``student`` are in a recipe of each kind; a key that a kind does not have is refused."""
 
 
 def recipe_folders() -> list[Path]:
@@ -115,16 +127,30 @@ def load_recipe(name: str | Path, kind: str) -> Recipe:
         RecipeError: no such recipe, an unknown or missing key, a wrong kind.
     """
     file = _find(name)
-    try:
-        content = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{file.name} is not YAML: {error}") from error
-    recipe = _build(Recipe, content, file.name)
+    recipe = _build_recipe(_read(file), file.name)
     if recipe.kind != kind:
         raise RecipeError(f"{file.name} is a recipe to {recipe.kind}, and `vlkd {kind}` was asked for.")
     if not recipe.phases:
         raise RecipeError(f"{file.name} has no phases; nothing would be trained.")
     return recipe
+
+
+def recipe_kind(name: str | Path) -> str:
+    """Return the kind of a recipe, for a verb that runs several.
+
+    Raises:
+        RecipeError: no such recipe, or a kind that nothing runs.
+    """
+    file = _find(name)
+    return _kind(_read(file), file.name)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{file.name} is not YAML: {error}") from error
+    return _mapping(content, file.name)
 
 
 def _find(name: str | Path) -> Path:
@@ -140,24 +166,43 @@ def _find(name: str | Path) -> Path:
     raise RecipeError(f"No recipe named {str(name)!r}; there are {', '.join(known) or 'none'}, or give a .yaml file.")
 
 
-def _build(kind: type[T], content: Any, where: str) -> T:
-    """Make a dataclass from a mapping, refusing keys it does not have."""
+def _mapping(content: Any, where: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RecipeError(f"{where}: expected keys and values, got {type(content).__name__}.")
-    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in content:
-        if key not in fields:
-            raise RecipeError(f"{where}: there is no key {key!r}.{suggestion(key, fields)}")
-    values = dict(content)
-    for key, nested in (("teacher", TeacherSpec), ("student", StudentSpec)):
-        if kind is Recipe and key in values:
-            values[key] = _build(nested, values[key], f"{where}: {key}")
-    if kind is Recipe and "phases" in values:
+    return content
+
+
+def _kind(content: dict[str, Any], where: str) -> str:
+    kind = content.get("kind")
+    if kind not in SPECS:
+        raise RecipeError(f"{where}: kind must be one of {', '.join(SPECS)}, got {kind!r}.")
+    return str(kind)
+
+
+def _build_recipe(content: dict[str, Any], where: str) -> Recipe:
+    """Make the recipe and its nested parts, each of its kind."""
+    values, kind = dict(content), _kind(content, where)
+    for key in ("teacher", "student"):
+        if key in SPECS[kind]:
+            values[key] = _build(SPECS[kind][key], values.get(key, {}), f"{where}: {key}")
+        elif key in values:
+            raise RecipeError(f"{where}: a recipe to {kind} has no {key!r}.")
+    if "phases" in values:
         if not isinstance(values["phases"], list):
             raise RecipeError(f"{where}: phases must be a list, each entry with a method, got {values['phases']!r}.")
         values["phases"] = [
             _build(Phase, phase, f"{where}: phase {number + 1}") for number, phase in enumerate(values["phases"])
         ]
+    return _build(Recipe, values, where)
+
+
+def _build(kind: type[T], content: Any, where: str) -> T:
+    """Make a dataclass from a mapping, refusing keys it does not have."""
+    values = _mapping(content, where)
+    fields = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            raise RecipeError(f"{where}: there is no key {key!r}.{suggestion(key, fields)}")
     try:
         return kind(**values)
     except TypeError as error:

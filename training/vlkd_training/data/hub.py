@@ -12,7 +12,7 @@ from vlkd_hub.errors import DataError
 from vlkd_training.data.fields import record_from_fields
 from vlkd_training.data.records import Record
 
-__all__ = ["COLUMNS", "HubRecords", "hub_pieces", "read_hub"]
+__all__ = ["COLUMNS", "HubRecords", "hub_pieces", "open_split", "read_hub"]
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "image": ("image", "jpg", "png", "img"),
@@ -55,7 +55,7 @@ class HubRecords(Sequence[Record]):
         Raises:
             DataError: the data set or the split cannot be opened, or no column holds pictures.
         """
-        rows = _open(data, split, streaming=False)
+        rows = open_split(data, split)
         found = _columns(rows.features, columns or {}, f"{data} ({split})")
         rows = _encoded(rows, found["image"])
         return cls(rows if limit is None else rows.select(range(min(limit, len(rows)))), found, f"{data} ({split})")
@@ -77,7 +77,7 @@ def read_hub(data: str | Path, split: str, piece: tuple[int, int] | None = None)
         split: of the data set.
         piece: ``(number, of how many)``, to read only that piece of its files.
     """
-    rows = _open(data, split, streaming=True)
+    rows = open_split(data, split, streaming=True)
     if piece is not None:
         rows = rows.shard(num_shards=piece[1], index=piece[0])
     first = rows.features if rows.features is not None else dict.fromkeys(next(iter(rows)))
@@ -89,18 +89,30 @@ def read_hub(data: str | Path, split: str, piece: tuple[int, int] | None = None)
 
 def hub_pieces(data: str | Path, split: str) -> int:
     """In how many pieces the files of a split can be streamed."""
-    return int(_open(data, split, streaming=True).num_shards)
+    return int(open_split(data, split, streaming=True).num_shards)
 
 
-def _open(data: str | Path, split: str, *, streaming: bool) -> Any:
+def open_split(data: str | Path, split: str, *, shown: str | Path | None = None, **options: Any) -> Any:
+    """Open a split with ``datasets.load_dataset``.
+
+    Args:
+        data: id, folder, or the name of a reader of files.
+        split: of the data set.
+        shown: name for messages, when ``data`` is a reader.
+        **options: of ``load_dataset``.
+
+    Raises:
+        DataError: the data set or the split cannot be opened.
+    """
     datasets = require("datasets", "train")
+    name = str(data if shown is None else shown)
     try:
-        return datasets.load_dataset(str(data), split=split, streaming=streaming)
+        return datasets.load_dataset(str(data), split=split, **options)
     except ValueError as error:
-        raise DataError(f"{data} has no split {split!r}, or is no data set: {error}") from error
+        raise DataError(f"{name} has no split {split!r}, or is no data set: {error}") from error
     except (OSError, datasets.exceptions.DatasetsError) as error:
         offline = " HF_HUB_OFFLINE is set, so nothing is fetched." if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
-        raise DataError(f"The data set {data!r} cannot be opened: {error}.{offline}") from error
+        raise DataError(f"The data set {name!r} cannot be opened: {error}.{offline}") from error
 
 
 def _columns(features: Any, overrides: Mapping[str, str], name: str) -> dict[str, str]:

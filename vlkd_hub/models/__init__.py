@@ -14,12 +14,16 @@ from transformers import (
 )
 
 from .dual_encoder import DualEncoderConfig, DualEncoderModel, DualEncoderProcessor
+from .smke import SmkeConfig, SmkeModel, SmkeProcessor
 from .vlkd import VlkdConfig, VlkdForConditionalGeneration, VlkdModel, VlkdProcessor
 
 __all__ = [
     "DualEncoderConfig",
     "DualEncoderModel",
     "DualEncoderProcessor",
+    "SmkeConfig",
+    "SmkeModel",
+    "SmkeProcessor",
     "VlkdConfig",
     "VlkdForConditionalGeneration",
     "VlkdModel",
@@ -39,6 +43,10 @@ def register() -> None:
     AutoModel.register(DualEncoderConfig, DualEncoderModel, exist_ok=True)
     AutoModelForZeroShotImageClassification.register(DualEncoderConfig, DualEncoderModel, exist_ok=True)
     AutoProcessor.register(DualEncoderConfig, DualEncoderProcessor, exist_ok=True)
+    AutoConfig.register("vlkd_smke", SmkeConfig, exist_ok=True)
+    AutoModel.register(SmkeConfig, SmkeModel, exist_ok=True)
+    AutoModelForZeroShotImageClassification.register(SmkeConfig, SmkeModel, exist_ok=True)
+    AutoProcessor.register(SmkeConfig, SmkeProcessor, exist_ok=True)
     AutoConfig.register("vlkd", VlkdConfig, exist_ok=True)
     AutoModel.register(VlkdConfig, VlkdModel, exist_ok=True)
     AutoModelForZeroShotImageClassification.register(VlkdConfig, VlkdModel, exist_ok=True)
@@ -46,7 +54,7 @@ def register() -> None:
     AutoProcessor.register(VlkdConfig, VlkdProcessor, exist_ok=True)
 
 
-def enable_remote_code(config: DualEncoderConfig | VlkdConfig) -> None:
+def enable_remote_code(config: DualEncoderConfig | SmkeConfig | VlkdConfig) -> None:
     """Make ``save_pretrained`` put the model's own files and a whole ``auto_map`` beside the weights.
 
     transformers alone would note only the head that is saved; here every Auto class finds its head again in a process
@@ -74,6 +82,11 @@ _REMOTE_CODE: tuple[tuple[type, dict[str, type], type], ...] = (
         DualEncoderConfig,
         {"AutoModel": DualEncoderModel, "AutoModelForZeroShotImageClassification": DualEncoderModel},
         DualEncoderProcessor,
+    ),
+    (
+        SmkeConfig,
+        {"AutoModel": SmkeModel, "AutoModelForZeroShotImageClassification": SmkeModel},
+        SmkeProcessor,
     ),
     (
         VlkdConfig,

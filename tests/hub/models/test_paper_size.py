@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import BartConfig
+from transformers import BartConfig, BertConfig
 
+from vlkd_hub.models.smke import SmkeConfig, SmkeImageConfig, SmkeModel
 from vlkd_hub.models.vlkd import VisionTowerConfig, VlkdConfig, VlkdForConditionalGeneration
 
 VOCAB = 50265
@@ -79,3 +80,26 @@ def test_one_step_and_one_caption(seeded: None) -> None:
     written = model.generate(ids, pixel_values=pixels, max_new_tokens=3, min_new_tokens=3)
     assert written.shape == (1, 4)
     assert ((written >= 0) & (written < VOCAB)).all()
+
+
+def thesis(**changes: object) -> SmkeConfig:
+    """6 + 6 + 1 layers, 768 wide: the first halves of Data2Vec2's image model (a BEiT-like ViT-B/16) and of BERT."""
+    layers = {"hidden_size": 768, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 3072}
+    vit = {"model_type": "vit", **layers, "image_size": 224, "patch_size": 16}
+    image = SmkeImageConfig(backbone_type="hf", backbone_name=None, backbone_config=vit, hidden_size=768)
+    values = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "head_size": 1000}
+    return SmkeConfig(image_config=image, text_config=BertConfig(**layers), **(values | changes))
+
+
+def test_the_sizes_of_s_smke_are_the_thesis() -> None:
+    """66.4M text, 5.5M MLP, 43.1M pictures (section 3.1.1; Table 9 prints 42.3M, which is 6 layers without patches,
+    positions and class token: 42.5M), ITM 1.1M."""
+    with torch.device("meta"):
+        mlp = SmkeModel(thesis(shared="mlp", itm_size=144))
+        block = SmkeModel(thesis())
+    assert millions(mlp.text_encoder) == pytest.approx(66.4, rel=0.01)
+    assert millions(mlp.shared_encoder) == pytest.approx(5.5, rel=0.01)
+    assert millions(mlp.image_encoder) == pytest.approx(43.1, rel=0.01)
+    assert millions(mlp.matching) == pytest.approx(1.1, rel=0.01)
+    added = millions(block.shared_encoder) - millions(mlp.shared_encoder)
+    assert added == pytest.approx(4 * 768 * 769 / 1e6, rel=0.01)  # one self-attention more (section 3.2.1.3)

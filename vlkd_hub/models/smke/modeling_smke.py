@@ -141,11 +141,11 @@ class SmkeModel(PreTrainedModel):
 
         With target-CMLI that is g(h'''), the space in which training matched them; else h''.
         """
-        return self._comparable(self.encode_image(pixel_values, tokens=True))[:, 1:]
+        return self.comparable(self.encode_image(pixel_values, tokens=True))[:, 1:]
 
     def get_text_tokens(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Every token of a text in the same space, class token and padding included, ``(batch, length, width)``."""
-        return self._comparable(self.encode_text(input_ids, attention_mask, tokens=True))
+        return self.comparable(self.encode_text(input_ids, attention_mask, tokens=True))
 
     def get_image_attention(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Self-attention of the shared block, mean over heads, shape ``(batch, 1 + patches, 1 + patches)``.
@@ -159,7 +159,8 @@ class SmkeModel(PreTrainedModel):
         assert weights is not None
         return weights
 
-    def _comparable(self, output: SharedOutput) -> torch.Tensor:
+    def comparable(self, output: SharedOutput) -> torch.Tensor:
+        """Every token where words and patches are compared, see :meth:`get_image_tokens`; class token included."""
         reduced = self.cmli_projection is not None and output.tokens3 is not None
         tokens = self.cmli_projection(output.tokens3) if reduced else output.tokens2
         return nn.functional.normalize(tokens.float(), dim=-1)

@@ -27,7 +27,7 @@ from vlkd_hub.models.dual_encoder import VisionTower, VisionTowerConfig
 from .encoders import TextEncoder, load_text_encoder, load_vision_backbone
 from .recipe import StudentSpec, TeacherSpec
 
-__all__ = ["build_student", "build_teacher", "load_teacher", "solve_text_projection"]
+__all__ = ["build_student", "build_teacher", "load_teacher", "make_image_processor", "solve_text_projection"]
 
 
 def build_teacher(spec: TeacherSpec) -> tuple[DualEncoderModel, DualEncoderProcessor]:
@@ -55,12 +55,17 @@ def build_teacher(spec: TeacherSpec) -> tuple[DualEncoderModel, DualEncoderProce
         model.vision_tower.projection.load_state_dict(backbone.projection.state_dict())
     size = config.vision_config.image_size
     processor = DualEncoderProcessor(
-        _image_processor(size, spec.resize, backbone.image_mean, backbone.image_std), _tokenizer(text)
+        make_image_processor(size, spec.resize, backbone.image_mean, backbone.image_std), _tokenizer(text)
     )
     return model, processor
 
 
-def _image_processor(size: int, resize: str, mean: list[float], std: list[float]) -> CLIPImageProcessorPil:
+def make_image_processor(size: int, resize: str, mean: list[float], std: list[float]) -> CLIPImageProcessorPil:
+    """The one preprocessing of a student, with Pillow's resize.
+
+    Raises:
+        RecipeError: ``resize`` is neither ``"squash"`` nor ``"crop"``.
+    """
     if resize not in ("squash", "crop"):
         raise RecipeError(f"resize must be 'squash' or 'crop', got {resize!r}.")
     squash = resize == "squash"

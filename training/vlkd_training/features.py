@@ -14,6 +14,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from vlkd_hub.models import DualEncoderModel
+from vlkd_hub.models.smke import SmkeImageEncoder
 from vlkd_hub.models.vlkd import VisionTower
 
 from .cache import ArraySpec, FeatureCache, fingerprint, weights_fingerprint
@@ -21,11 +22,15 @@ from .checks import check_finite
 from .encoders import tokenize
 
 __all__ = [
+    "RandomView",
     "cached_backbone_features",
     "cached_image_tokens",
     "cached_pooled_text",
+    "cached_text_tokens",
     "cached_text_vectors",
     "iterate_pixels",
+    "preprocessing_of",
+    "progress",
 ]
 
 _BATCH = 64
@@ -76,8 +81,13 @@ def iterate_pixels(
             yield at, torch.from_numpy(batch)
 
 
-class _RandomView:
-    """A random crop and flip of a picture: the augmented views that a frozen backbone is cached for."""
+class RandomView:
+    """A random crop and flip of a picture: the augmented views that a frozen backbone is cached for.
+
+    Args:
+        view: 0 is the plain picture; another number is another draw, the same at every call.
+        min_area: least area of a crop, as a part of the picture.
+    """
 
     def __init__(self, view: int, min_area: float) -> None:
         self.view, self.min_area = view, min_area
@@ -96,7 +106,7 @@ class _RandomView:
 
 
 def cached_backbone_features(
-    tower: VisionTower,
+    tower: VisionTower | SmkeImageEncoder,
     image_processor: Any,
     records: Any,
     root: Path,
@@ -133,7 +143,7 @@ def cached_backbone_features(
         "data": records.fingerprint,
         "weights": weights_fingerprint(backbone),
         "layers": tower.config.feature_layers,
-        "preprocessing": fingerprint(_preprocessing(image_processor)),
+        "preprocessing": fingerprint(preprocessing_of(image_processor)),
         "shape": shape,
         "min_area": min_area if views > 1 else None,
         "bf16": bf16,
@@ -141,9 +151,9 @@ def cached_backbone_features(
     key |= {} if dtype == "float16" else {"dtype": dtype}
 
     def fill(arrays: dict[str, Any]) -> None:
-        with _progress("image features", views * len(records)) as bar:
+        with progress("image features", views * len(records)) as bar:
             for view in range(views):
-                source = iterate_pixels(records, image_processor, augment=_RandomView(view, min_area))
+                source = iterate_pixels(records, image_processor, augment=RandomView(view, min_area))
                 for at, pixels in source:
                     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                         found = tower.backbone_features(pixels.contiguous(memory_format=torch.channels_last)).float()
@@ -184,7 +194,7 @@ def cached_image_tokens(
     key |= {} if dtype == "float16" else {"dtype": dtype}
 
     def fill(arrays: dict[str, Any]) -> None:
-        with _progress("image tokens", views * pictures) as bar:
+        with progress("image tokens", views * pictures) as bar:
             for view in range(views):
                 features = backbone["features"][view]
                 for start in range(0, pictures, _BATCH):
@@ -226,7 +236,7 @@ def cached_text_vectors(
     order = np.argsort([len(text) for text in texts], kind="stable")  # equal lengths together: less padding
 
     def fill(arrays: dict[str, np.ndarray]) -> None:
-        with _progress("sentence vectors", len(texts)) as bar:
+        with progress("sentence vectors", len(texts)) as bar:
             for start in range(0, len(order), 4 * _BATCH):
                 rows = order[start : start + 4 * _BATCH]
                 with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -248,7 +258,46 @@ def cached_pooled_text(model: DualEncoderModel, tokenizer: Any, texts: Sequence[
     return cached_text_vectors(model.text_model, encode, texts, width, root, kind="text_pooled")
 
 
-def _preprocessing(image_processor: Any) -> dict[str, Any]:
+def cached_text_tokens(
+    module: nn.Module, tokenizer: Any, texts: Sequence[str], max_length: int, root: Path
+) -> tuple[FeatureCache, list[int]]:
+    """What a frozen text encoder says of every token, special ones included and padding left out.
+
+    Args:
+        module: the encoder.
+        tokenizer: its tokenizer.
+        texts: in the order of the rows.
+        max_length: tokens per text, special ones included.
+        root: folder of the caches.
+
+    Returns:
+        Array ``tokens`` of shape (tokens of all texts, width), and how many tokens each text has.
+    """
+    ids = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    lengths = [len(row) for row in ids]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    width = module.config.hidden_size  # type: ignore[union-attr]
+    key = {"kind": "text_tokens", "ids": fingerprint({"ids": ids}), "weights": weights_fingerprint(module)}
+    order = np.argsort(lengths, kind="stable")  # equal lengths together: less padding
+
+    def fill(arrays: dict[str, np.ndarray]) -> None:
+        module.eval()
+        with progress("text tokens", len(texts)) as bar:
+            for start in range(0, len(order), 4 * _BATCH):
+                rows = order[start : start + 4 * _BATCH]
+                batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
+                with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                    found = module(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+                for row, hidden in zip(rows, found.last_hidden_state.float().numpy(), strict=True):
+                    check_finite(hidden, "text tokens", int(row))
+                    arrays["tokens"][starts[row] : starts[row + 1]] = hidden[: lengths[row]]
+                bar.update(len(rows))
+
+    spec = ArraySpec((int(starts[-1]), width), "float16")
+    return FeatureCache.open_or_build(root, key, {"tokens": spec}, fill), lengths
+
+
+def preprocessing_of(image_processor: Any) -> dict[str, Any]:
     """What changes the pixels, and nothing of how or from where the processor was loaded."""
     fields = image_processor.to_dict()
     for name in ("size", "crop_size"):
@@ -256,5 +305,6 @@ def _preprocessing(image_processor: Any) -> dict[str, Any]:
     return {name: fields[name] for name in _PIXEL_FIELDS}
 
 
-def _progress(what: str, total: int) -> Any:
+def progress(what: str, total: int) -> Any:
+    """A bar for the filling of a cache."""
     return tqdm(total=total, desc=what, unit="it", leave=False, mininterval=0.5)

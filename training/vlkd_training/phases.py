@@ -19,7 +19,16 @@ from vlkd_hub.errors import RecipeError
 from .callbacks import TimedCheckpoints
 from .checkpoints import last_checkpoint, remove_checkpoints
 from .checks import check_batches
-from .methods import AlignMethod, Method, SCSTMethod, TextInfillingMethod, VLKDFinetuneMethod, VLKDMethod
+from .methods import (
+    AlignMethod,
+    Method,
+    SCSTMethod,
+    SmkeMethod,
+    TextClassificationMethod,
+    TextInfillingMethod,
+    VLKDFinetuneMethod,
+    VLKDMethod,
+)
 from .recipe import Phase, suggestion
 from .runs import is_main_process
 from .sharding import to_scalars, unshard
@@ -31,6 +40,9 @@ __all__ = ["METHODS", "bf16_is_fast", "check_options", "make_method", "train_pha
 METHODS: dict[str, type[Method]] = {
     "align": AlignMethod,
     "scst": SCSTMethod,
+    "smke": SmkeMethod,
+    "summarization": VLKDFinetuneMethod,  # a summary is learnt as a caption is, without a picture
+    "text_classification": TextClassificationMethod,
     "text_infilling": TextInfillingMethod,
     "vlkd": VLKDMethod,
     "vlkd_finetune": VLKDFinetuneMethod,

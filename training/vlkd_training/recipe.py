@@ -13,6 +13,8 @@ import yaml
 
 from vlkd_hub.errors import RecipeError
 
+from .smke_specs import SmkeStudentSpec, SmkeTeacherSpec
+
 __all__ = ["SPECS", "Phase", "Recipe", "StudentSpec", "TeacherSpec", "load_recipe", "recipe_folders", "recipe_kind"]
 
 T = TypeVar("T")
@@ -105,6 +107,7 @@ SPECS: dict[str, dict[str, type]] = {
     "align": {"teacher": TeacherSpec, "student": StudentSpec},
     "distill": {"teacher": TeacherSpec, "student": StudentSpec},
     "finetune": {"teacher": TeacherSpec, "student": StudentSpec},
+    "smke": {"teacher": SmkeTeacherSpec, "student": SmkeStudentSpec},
 }
 """What ``teacher`` and ``student`` are in a recipe of each kind; a key that a kind does not have is refused."""
 

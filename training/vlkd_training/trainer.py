@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from timm.optim import Lamb
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import Sampler
@@ -56,6 +57,10 @@ class DistillationArguments(TrainingArguments):
 
     lr_multipliers: dict[str, float] = field(default_factory=dict)
     """Learning-rate factor by prefix of a parameter name: freshly made layers can learn faster than pretrained ones."""
+
+    lamb: bool = False
+    """LAMB in the place of ``optim`` (timm's), with the same betas, eps and weight decay; biases and norms, which have
+    no decay, keep the plain step. Gradients are clipped by ``max_grad_norm`` alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -164,7 +169,7 @@ class DistillationTrainer(ResumableTrainer):
         if scale is None:
             return
         with torch.no_grad():
-            value = full_value(scale.clamp_(max=float(torch.tensor(self.args.max_logit_scale).log())))
+            value = full_value(scale.clamp_(max=float(torch.tensor(self.args.max_logit_scale).log())).min())
         if not value >= math.log(self.args.min_logit_scale):  # NaN too
             raise TrainingError(
                 f"The temperature rose to {math.exp(-value):.3g} at step {self.state.global_step}: every "
@@ -178,7 +183,7 @@ class DistillationTrainer(ResumableTrainer):
             logs |= {f"loss/{name}": value for name, value in self._mean_parts().items()}
             scale = self._logit_scale()
             if scale is not None and scale.requires_grad:
-                logs["temperature"] = full_value((-scale.detach()).exp())
+                logs["temperature"] = full_value((-scale.detach()).exp().max())  # the highest, of several layers
             self._parts.clear()
             self._counts.clear()
         super().log(logs, *args, **kwargs)
@@ -205,16 +210,15 @@ class DistillationTrainer(ResumableTrainer):
         return HomogeneousSampler(groups, size, self.args.seed)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """AdamW with one group per learning-rate factor and weight decay."""
-        if self.optimizer is None and self.args.lr_multipliers:
+        """AdamW or LAMB, with one group per learning-rate factor and weight decay."""
+        if self.optimizer is None and (self.args.lr_multipliers or self.args.lamb):
             decayed = set(self.get_decay_parameter_names(self.model))
             groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
             for name, parameter in self.model.named_parameters():
                 if parameter.requires_grad:
                     decay = self.args.weight_decay if name in decayed else 0.0
                     groups[self._multiplier(name), decay].append(parameter)
-            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            options.pop("lr", None)
+            kind, options = self._optimizer_kind()
             self.optimizer = kind(
                 [
                     {"params": parameters, "lr": self.args.learning_rate * factor, "weight_decay": decay}
@@ -224,6 +228,15 @@ class DistillationTrainer(ResumableTrainer):
                 **options,
             )
         return super().create_optimizer(*args, **kwargs)
+
+    def _optimizer_kind(self) -> tuple[Any, dict[str, Any]]:
+        """Class and options, less the learning rate."""
+        if self.args.lamb:
+            betas = (self.args.adam_beta1, self.args.adam_beta2)
+            return Lamb, {"betas": betas, "eps": self.args.adam_epsilon, "max_grad_norm": None}
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        options.pop("lr", None)
+        return kind, options
 
     def _multiplier(self, name: str) -> float:
         matches = [prefix for prefix in self.args.lr_multipliers if name.startswith(prefix)]

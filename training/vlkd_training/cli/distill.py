@@ -12,6 +12,7 @@ from vlkd_training.cli.options import RunOptions, with_run_options
 from vlkd_training.distill import run_distill
 from vlkd_training.distill_stream import run_stream_distill
 from vlkd_training.recipe import recipe_kind
+from vlkd_training.smke import run_smke
 
 __all__ = ["distill"]
 
@@ -20,7 +21,9 @@ _WITH_TEACHER: dict[str, Callable[..., Any]] = {
 }
 """By kind of recipe: ``run(recipe, data, teacher, output, **options)``."""
 
-_TEACHER_IN_RECIPE: dict[str, Callable[..., Any]] = {}
+_TEACHER_IN_RECIPE: dict[str, Callable[..., Any]] = {
+    "smke": run_smke,
+}
 """By kind of recipe: ``run(recipe, data, output, **options)``; the recipe itself names the teacher."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vlkd_hub import __version__
-from vlkd_hub.models import enable_remote_code
+from vlkd_hub.models import enable_remote_code, has_remote_code
 
 __all__ = ["save_model"]
 
@@ -16,18 +16,22 @@ def save_model(model: Any, processor: Any, folder: Path, lineage: dict[str, Any]
     """Write weights (safetensors), config, processor, the model's code, and where it comes from.
 
     Args:
-        model: a model of ``vlkd_hub.models``.
-        processor: its processor.
+        model: of ``vlkd_hub.models`` or of transformers.
+        processor: its processor, image processor or tokenizer.
         folder: made when absent.
         lineage: teacher, data and recipe, kept in ``lineage.json``.
     """
-    enable_remote_code(model.config)
     folder.mkdir(parents=True, exist_ok=True)
-    heads = dict(model.config.auto_map)  # saving overwrites an entry of the config's own map
-    model.save_pretrained(folder)
-    _keep_every_head(folder, heads)
+    if has_remote_code(model.config):
+        enable_remote_code(model.config)
+        heads = dict(model.config.auto_map)  # saving overwrites an entry of the config's own map
+        model.save_pretrained(folder)
+        _keep_every_head(folder, heads)
+    else:
+        model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    processor.image_processor.save_pretrained(folder)  # preprocessor_config.json, which readers without torch know
+    if hasattr(processor, "image_processor"):
+        processor.image_processor.save_pretrained(folder)  # preprocessor_config.json, which readers without torch know
     (folder / "lineage.json").write_text(json.dumps({"vlkd_hub": __version__, **lineage}, indent=1) + "\n")
 
 

@@ -5,9 +5,12 @@ It needs torch and transformers; ``import vlkd_hub`` alone does not.
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForImageClassification,
     AutoModelForImageTextToText,
     AutoModelForZeroShotImageClassification,
     AutoProcessor,
@@ -15,6 +18,7 @@ from transformers import (
 
 from .dual_encoder import DualEncoderConfig, DualEncoderModel, DualEncoderProcessor
 from .smke import SmkeConfig, SmkeModel, SmkeProcessor
+from .unimodal import UnimodalForImageClassification, UnimodalImageConfig, UnimodalImageModel
 from .vlkd import VlkdConfig, VlkdForConditionalGeneration, VlkdModel, VlkdProcessor
 
 __all__ = [
@@ -24,11 +28,15 @@ __all__ = [
     "SmkeConfig",
     "SmkeModel",
     "SmkeProcessor",
+    "UnimodalForImageClassification",
+    "UnimodalImageConfig",
+    "UnimodalImageModel",
     "VlkdConfig",
     "VlkdForConditionalGeneration",
     "VlkdModel",
     "VlkdProcessor",
     "enable_remote_code",
+    "has_remote_code",
     "register",
 ]
 
@@ -47,6 +55,9 @@ def register() -> None:
     AutoModel.register(SmkeConfig, SmkeModel, exist_ok=True)
     AutoModelForZeroShotImageClassification.register(SmkeConfig, SmkeModel, exist_ok=True)
     AutoProcessor.register(SmkeConfig, SmkeProcessor, exist_ok=True)
+    AutoConfig.register("vlkd_unimodal_image", UnimodalImageConfig, exist_ok=True)
+    AutoModel.register(UnimodalImageConfig, UnimodalImageModel, exist_ok=True)
+    AutoModelForImageClassification.register(UnimodalImageConfig, UnimodalForImageClassification, exist_ok=True)
     AutoConfig.register("vlkd", VlkdConfig, exist_ok=True)
     AutoModel.register(VlkdConfig, VlkdModel, exist_ok=True)
     AutoModelForZeroShotImageClassification.register(VlkdConfig, VlkdModel, exist_ok=True)
@@ -54,7 +65,12 @@ def register() -> None:
     AutoProcessor.register(VlkdConfig, VlkdProcessor, exist_ok=True)
 
 
-def enable_remote_code(config: DualEncoderConfig | SmkeConfig | VlkdConfig) -> None:
+def has_remote_code(config: Any) -> bool:
+    """Whether a config is one of this package's, so that its model's code must travel with the weights."""
+    return any(isinstance(config, entry[0]) for entry in _REMOTE_CODE)
+
+
+def enable_remote_code(config: Any) -> None:
     """Make ``save_pretrained`` put the model's own files and a whole ``auto_map`` beside the weights.
 
     transformers alone would note only the head that is saved; here every Auto class finds its head again in a process
@@ -71,13 +87,14 @@ def enable_remote_code(config: DualEncoderConfig | SmkeConfig | VlkdConfig) -> N
         raise ValueError(f"{type(config).__name__} is not a config of vlkd_hub.models.")
     config_class, heads, processor_class = found
     config_class.register_for_auto_class()
-    processor_class.register_for_auto_class()
+    if processor_class is not None:
+        processor_class.register_for_auto_class()
     for model_class in heads.values():
         model_class.register_for_auto_class("AutoModel")
     config.auto_map = {head: f"{kind.__module__.split('.')[-1]}.{kind.__name__}" for head, kind in heads.items()}
 
 
-_REMOTE_CODE: tuple[tuple[type, dict[str, type], type], ...] = (
+_REMOTE_CODE: tuple[tuple[type, dict[str, type], type | None], ...] = (
     (
         DualEncoderConfig,
         {"AutoModel": DualEncoderModel, "AutoModelForZeroShotImageClassification": DualEncoderModel},
@@ -87,6 +104,11 @@ _REMOTE_CODE: tuple[tuple[type, dict[str, type], type], ...] = (
         SmkeConfig,
         {"AutoModel": SmkeModel, "AutoModelForZeroShotImageClassification": SmkeModel},
         SmkeProcessor,
+    ),
+    (
+        UnimodalImageConfig,
+        {"AutoModel": UnimodalImageModel, "AutoModelForImageClassification": UnimodalForImageClassification},
+        None,
     ),
     (
         VlkdConfig,

@@ -21,29 +21,32 @@ from .checkpoints import last_checkpoint, remove_checkpoints
 from .checks import check_batches
 from .methods import (
     AlignMethod,
+    ClassifyMethod,
     Method,
     SCSTMethod,
     SmkeMethod,
     TextClassificationMethod,
     TextInfillingMethod,
+    UnimodalMethod,
     VLKDFinetuneMethod,
     VLKDMethod,
 )
 from .recipe import Phase, suggestion
 from .runs import is_main_process
 from .sharding import to_scalars, unshard
-from .teachers import TextTeacher
 from .trainer import DistillationArguments, DistillationTrainer
 
 __all__ = ["METHODS", "bf16_is_fast", "check_options", "make_method", "train_phase"]
 
 METHODS: dict[str, type[Method]] = {
     "align": AlignMethod,
+    "classify": ClassifyMethod,
     "scst": SCSTMethod,
     "smke": SmkeMethod,
     "summarization": VLKDFinetuneMethod,  # a summary is learnt as a caption is, without a picture
     "text_classification": TextClassificationMethod,
     "text_infilling": TextInfillingMethod,
+    "unimodal": UnimodalMethod,
     "vlkd": VLKDMethod,
     "vlkd_finetune": VLKDFinetuneMethod,
 }
@@ -95,7 +98,7 @@ def train_phase(
     overrides: dict[str, Any] | None = None,
     resume: bool = False,
     method: Method | None = None,
-    teacher: TextTeacher | None = None,
+    teacher: nn.Module | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, float]:
     """Train ``model`` in place.

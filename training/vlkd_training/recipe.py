@@ -14,6 +14,7 @@ import yaml
 from vlkd_hub.errors import RecipeError
 
 from .smke_specs import SmkeStudentSpec, SmkeTeacherSpec
+from .unimodal_specs import ClassifierSpec, UnimodalStudentSpec, UnimodalTeacherSpec
 
 __all__ = ["SPECS", "Phase", "Recipe", "StudentSpec", "TeacherSpec", "load_recipe", "recipe_folders", "recipe_kind"]
 
@@ -105,9 +106,11 @@ class Recipe:
 
 SPECS: dict[str, dict[str, type]] = {
     "align": {"teacher": TeacherSpec, "student": StudentSpec},
+    "classify": {"student": ClassifierSpec},
     "distill": {"teacher": TeacherSpec, "student": StudentSpec},
     "finetune": {"teacher": TeacherSpec, "student": StudentSpec},
     "smke": {"teacher": SmkeTeacherSpec, "student": SmkeStudentSpec},
+    "unimodal": {"teacher": UnimodalTeacherSpec, "student": UnimodalStudentSpec},
 }
 """What ``teacher`` and ``student`` are in a recipe of each kind; a key that a kind does not have is refused."""
 

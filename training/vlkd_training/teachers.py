@@ -11,7 +11,7 @@ from transformers import CLIPModel
 from vlkd_hub.errors import TrainingError
 from vlkd_hub.models import DualEncoderModel
 
-__all__ = ["TextTeacher"]
+__all__ = ["LayerTeacher", "TextTeacher"]
 
 
 class TextTeacher(nn.Module):
@@ -48,3 +48,29 @@ class TextTeacher(nn.Module):
                 "run it in fp32."
             )
         return {"teacher_text_embeds": nn.functional.normalize(found, dim=-1)}
+
+
+class LayerTeacher(nn.Module):
+    """A frozen encoder that tells what each of its layers says of a batch.
+
+    Args:
+        model: an encoder of transformers, or one with the same ``output_hidden_states``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> LayerTeacher:
+        """A teacher is always in eval mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, batch: dict[str, Any]) -> dict[str, tuple[torch.Tensor, ...]]:
+        """Return ``teacher_layers``, one tensor ``(batch, tokens, width)`` a layer.
+
+        Args:
+            batch: holds ``pixel_values``, or ``input_ids`` and ``attention_mask``: what the student gets too.
+        """
+        inputs = {name: batch[name] for name in ("pixel_values", "input_ids", "attention_mask") if name in batch}
+        return {"teacher_layers": tuple(self.model(**inputs, output_hidden_states=True).hidden_states[1:])}

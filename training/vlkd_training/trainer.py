@@ -25,7 +25,6 @@ from .processes import leave_at_exit
 from .resume import ResumableTrainer
 from .sampling import HomogeneousSampler
 from .sharding import full_value, to_vectors
-from .teachers import TextTeacher
 
 __all__ = ["DistillationArguments", "DistillationTrainer"]
 
@@ -81,7 +80,7 @@ class DistillationTrainer(ResumableTrainer):
     """
 
     def __init__(
-        self, *, method: Method, args: DistillationArguments, teacher: TextTeacher | None = None, **kwargs: Any
+        self, *, method: Method, args: DistillationArguments, teacher: nn.Module | None = None, **kwargs: Any
     ) -> None:
         model = kwargs["model"]
         _freeze(model, args.freeze)

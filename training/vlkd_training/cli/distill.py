@@ -13,6 +13,7 @@ from vlkd_training.distill import run_distill
 from vlkd_training.distill_stream import run_stream_distill
 from vlkd_training.recipe import recipe_kind
 from vlkd_training.smke import run_smke
+from vlkd_training.unimodal import run_unimodal
 
 __all__ = ["distill"]
 
@@ -23,6 +24,7 @@ _WITH_TEACHER: dict[str, Callable[..., Any]] = {
 
 _TEACHER_IN_RECIPE: dict[str, Callable[..., Any]] = {
     "smke": run_smke,
+    "unimodal": run_unimodal,
 }
 """By kind of recipe: ``run(recipe, data, output, **options)``; the recipe itself names the teacher."""
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from .align import AlignMethod
 from .base import Method
+from .classify import ClassifyMethod
 from .scst import SCSTMethod
 from .smke import SmkeMethod
 from .text_classification import TextClassificationMethod
 from .text_infilling import TextInfillingMethod
+from .unimodal import UnimodalMethod
 from .vlkd import VLKDFinetuneMethod, VLKDMethod
 
 __all__ = [
     "AlignMethod",
+    "ClassifyMethod",
     "Method",
     "SCSTMethod",
     "SmkeMethod",
     "TextClassificationMethod",
     "TextInfillingMethod",
+    "UnimodalMethod",
     "VLKDFinetuneMethod",
     "VLKDMethod",
 ]

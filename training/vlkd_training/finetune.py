@@ -90,16 +90,28 @@ def run_finetune(
     return metrics
 
 
-def load_student(path: str | Path) -> tuple[VlkdForConditionalGeneration, Any]:
+def load_student(
+    path: str | Path,
+    kind: type[VlkdForConditionalGeneration] = VlkdForConditionalGeneration,
+    new: tuple[str, ...] = (),
+    **options: Any,
+) -> tuple[Any, Any]:
     """Load a distilled student with its processor.
+
+    Args:
+        path: folder or Hub id.
+        kind: class of the student.
+        new: prefixes of weights that the folder need not have, those of a head to be trained.
+        **options: fields of the config that differ.
 
     Raises:
         DataError: weights are missing.
         RecipeError: the tokenizer is not the student's.
     """
     path = student_folder(path)
-    student, found = VlkdForConditionalGeneration.from_pretrained(path, output_loading_info=True)
-    check_loaded(path, found, tied=student.all_tied_weights_keys)
+    student, found = kind.from_pretrained(path, output_loading_info=True, **options)
+    fresh = [name for name in found["missing_keys"] if name.startswith(new)] if new else []
+    check_loaded(path, found, tied=[*student.all_tied_weights_keys, *fresh])
     processor = load_processor(path)
     check_vocabulary(student, processor.tokenizer)
     return student, processor

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from vlkd_hub.errors import DataError
 
-__all__ = ["CaptionRows", "PictureRows", "TaskRows"]
+__all__ = ["CaptionRows", "PictureRows", "TaskRows", "TextRows"]
 
 
 class CaptionRows(Dataset[int]):
@@ -78,6 +78,24 @@ class PictureRows(Dataset[int]):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __getitem__(self, row: int) -> int:
+        return row
+
+
+class TextRows(Dataset[int]):
+    """Texts, without pictures unless those are named: what a decoder is pre-trained on and its language scored on.
+
+    Args:
+        texts: one a row.
+        images: the picture of each row, where there are pictures.
+    """
+
+    def __init__(self, texts: Sequence[str], images: Sequence[int] = ()) -> None:
+        self.texts, self.images = list(texts), list(images)
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
     def __getitem__(self, row: int) -> int:
         return row

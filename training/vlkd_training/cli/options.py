@@ -24,7 +24,7 @@ class RunOptions:
     data: Annotated[str, typer.Option(help="Folder with <split>/metadata.jsonl, COCO/Karpathy file, or data set id.")]
     output: Annotated[Path, typer.Option(help="Folder to write the model to.")]
     split: Annotated[str, typer.Option(help="Split to train on.")] = "train"
-    limit: Annotated[int | None, typer.Option(help="Use only the first pictures.")] = None
+    limit: Annotated[int | None, typer.Option(help="Use only the first pictures, or texts.")] = None
     cache: Annotated[Path | None, typer.Option(help="Folder for cached features of frozen towers.")] = None
     cache_dtype: Annotated[
         Literal["float16", "int8"], typer.Option(help="How cached picture features are kept; int8 halves them.")

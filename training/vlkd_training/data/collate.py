@@ -10,7 +10,7 @@ import torch
 
 from vlkd_training.masking import infill_spans
 
-__all__ = ["AlignCollator", "CaptionCollator", "PictureSource", "TaskCollator"]
+__all__ = ["AlignCollator", "CaptionCollator", "PictureSource", "TaskCollator", "TextCollator"]
 
 
 class PictureSource:
@@ -33,7 +33,7 @@ class PictureSource:
         return {"pixel_values": self.image_processor(pictures, return_tensors="pt")["pixel_values"]}
 
 
-class _TextCollator:
+class TextCollator:
     """Padding, targets and randomness shared by the collators."""
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
@@ -73,7 +73,7 @@ class _TextCollator:
         return self.pad(rows if self.target_keeps_start else [row[1:] for row in rows], -100)
 
 
-class CaptionCollator(_TextCollator):
+class CaptionCollator(TextCollator):
     """Batches for VLKD and for text infilling: corrupted caption in, whole caption out.
 
     Args:
@@ -122,7 +122,7 @@ class CaptionCollator(_TextCollator):
         return found
 
 
-class TaskCollator(_TextCollator):
+class TaskCollator(TextCollator):
     """Batches for fine-tuning: prompt and picture in, caption or answer out.
 
     Args:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from vlkd_training.build import build_student, load_teacher
 from vlkd_training.cache import weights_fingerprint
@@ -23,20 +22,7 @@ from vlkd_training.paper.scoring import HeldOut
 from vlkd_training.recipe import Recipe
 from vlkd_training.rows import CaptionRows
 
-__all__ = ["FirstToken", "Material", "TextRows", "picture_source", "pictures_of", "rows_of"]
-
-
-class TextRows(Dataset[int]):
-    """Texts without pictures, for the decoder's pre-training."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = list(texts)
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __getitem__(self, row: int) -> int:
-        return row
+__all__ = ["FirstToken", "Material", "picture_source", "pictures_of", "rows_of"]
 
 
 class FirstToken:

@@ -17,12 +17,12 @@ from vlkd_training.data.collate import CaptionCollator, TaskCollator
 from vlkd_training.distill import SOLVE_ON, teacher_text_vectors
 from vlkd_training.evaluation.retrieval import retrieval_metrics
 from vlkd_training.paper.jobs import Job, Tell
-from vlkd_training.paper.material import Material, TextRows, picture_source, pictures_of, rows_of
+from vlkd_training.paper.material import Material, picture_source, pictures_of, rows_of
 from vlkd_training.paper.scoring import CachedStudent, answer_scores, caption_scores, retrieval_scores
 from vlkd_training.paper.training import Weights, loss_curves, train
 from vlkd_training.paper.vlkd_jobs import Domain
 from vlkd_training.recipe import load_recipe
-from vlkd_training.rows import TaskRows
+from vlkd_training.rows import TaskRows, TextRows
 
 __all__ = ["VlkdRuns", "whole_batches"]
 

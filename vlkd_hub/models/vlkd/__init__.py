@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .classification_vlkd import VlkdForSequenceClassification
 from .configuration_vlkd import VlkdConfig
 from .modeling_vlkd import VlkdForConditionalGeneration, VlkdModel, VlkdPreTrainedModel
 from .outputs_vlkd import VlkdContext, VlkdOutput, VlkdSeq2SeqOutput
@@ -14,6 +15,7 @@ __all__ = [
     "VlkdConfig",
     "VlkdContext",
     "VlkdForConditionalGeneration",
+    "VlkdForSequenceClassification",
     "VlkdModel",
     "VlkdOutput",
     "VlkdPreTrainedModel",

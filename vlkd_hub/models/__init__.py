@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from .dual_encoder import DualEncoderConfig, DualEncoderModel, DualEncoderProcessor
-from .smke import SmkeConfig, SmkeModel, SmkeProcessor
+from .smke import ImageQuantizerConfig, ImageQuantizerModel, SmkeConfig, SmkeModel, SmkeProcessor
 from .unimodal import UnimodalForImageClassification, UnimodalImageConfig, UnimodalImageModel
 from .vlkd import VlkdConfig, VlkdForConditionalGeneration, VlkdModel, VlkdProcessor
 
@@ -25,6 +25,8 @@ __all__ = [
     "DualEncoderConfig",
     "DualEncoderModel",
     "DualEncoderProcessor",
+    "ImageQuantizerConfig",
+    "ImageQuantizerModel",
     "SmkeConfig",
     "SmkeModel",
     "SmkeProcessor",
@@ -51,6 +53,8 @@ def register() -> None:
     AutoModel.register(DualEncoderConfig, DualEncoderModel, exist_ok=True)
     AutoModelForZeroShotImageClassification.register(DualEncoderConfig, DualEncoderModel, exist_ok=True)
     AutoProcessor.register(DualEncoderConfig, DualEncoderProcessor, exist_ok=True)
+    AutoConfig.register("vlkd_image_quantizer", ImageQuantizerConfig, exist_ok=True)
+    AutoModel.register(ImageQuantizerConfig, ImageQuantizerModel, exist_ok=True)
     AutoConfig.register("vlkd_smke", SmkeConfig, exist_ok=True)
     AutoModel.register(SmkeConfig, SmkeModel, exist_ok=True)
     AutoModelForZeroShotImageClassification.register(SmkeConfig, SmkeModel, exist_ok=True)
@@ -100,6 +104,7 @@ _REMOTE_CODE: tuple[tuple[type, dict[str, type], type | None], ...] = (
         {"AutoModel": DualEncoderModel, "AutoModelForZeroShotImageClassification": DualEncoderModel},
         DualEncoderProcessor,
     ),
+    (ImageQuantizerConfig, {"AutoModel": ImageQuantizerModel}, None),
     (
         SmkeConfig,
         {"AutoModel": SmkeModel, "AutoModelForZeroShotImageClassification": SmkeModel},

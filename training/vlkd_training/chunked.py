@@ -16,6 +16,9 @@ from .methods import Method
 
 __all__ = ["chunked_backward", "split_batch"]
 
+_SHARED = ("logit_scale",)
+"""Outputs that belong to the model and not to a row: one temperature, or one of each layer."""
+
 
 def chunked_backward(
     model: nn.Module,
@@ -65,7 +68,7 @@ def chunked_backward(
             kept.append([getattr(outputs, name).detach().float() for name in method.contrast_outputs])
     end = _random_state()
     leaves = {
-        name: (torch.cat(values) if values[0].dim() else values[0].clone()).requires_grad_()
+        name: (values[0].clone() if name in _SHARED else torch.cat(values)).requires_grad_()
         for name, values in zip(method.contrast_outputs, zip(*kept, strict=True), strict=True)
     }
     parts = method.contrast_parts(SimpleNamespace(**leaves), batch)
@@ -110,14 +113,14 @@ def _forward(model: nn.Module, method: Method, chunk: dict[str, Any]) -> Any:
 
 
 def _carry(outputs: Any, gradients: dict[str, torch.Tensor], at: slice, last: bool) -> torch.Tensor:
-    """A scalar whose gradient is the contrast's: by embedding in each chunk, by scalars (temperature) in the last."""
+    """A scalar whose gradient is the contrast's: by embedding in each chunk, by temperature in the last."""
     terms = []
     for name, gradient in gradients.items():
         value = getattr(outputs, name)
-        if gradient.dim():
+        if name not in _SHARED:
             terms.append((value.float() * gradient[at]).sum())
         elif last:
-            terms.append(value.float() * gradient)
+            terms.append((value.float() * gradient).sum())
     return torch.stack(terms).sum()
 
 

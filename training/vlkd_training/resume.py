@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import zlib
 from collections import defaultdict, deque
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import rotate_checkpoints
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from vlkd_hub.errors import TrainingError
 
@@ -138,15 +141,48 @@ class ResumableTrainer(Trainer):
         if state:
             save_file({name: value.contiguous() for name, value in state.items()}, folder / self._own("method_state"))
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Save weights under the names that they have in the model.
+
+        transformers gives those of some backbones (a ViT's, a BEiT's) the names of older versions when it saves, and
+        its own resume, which does not translate them back, would leave such a backbone as it is.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        if not isinstance(model, PreTrainedModel):
+            super()._save(output_dir, state_dict)
+            return
+        model.save_pretrained = functools.partial(model.save_pretrained, save_original_format=False)  # type: ignore[method-assign]
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            del model.save_pretrained
+
+    def _check_weights(self, folder: Path) -> None:
+        """Refuse a checkpoint that lacks weights of the model, which would silently keep the values that they have."""
+        file = folder / SAFE_WEIGHTS_NAME
+        if not file.exists():  # sharded, or of FSDP
+            return
+        with safe_open(file, framework="pt") as opened:
+            names = set(opened.keys())
+        own = dict(self.accelerator.unwrap_model(self.model).named_parameters(remove_duplicate=False))
+        there = {id(value) for name, value in own.items() if name in names}  # a shared table is saved once
+        missing = sorted(name for name, value in own.items() if id(value) not in there)
+        if missing:
+            raise TrainingError(
+                f"{file} lacks {len(missing)} of the model's weights (the first: {missing[0]}); they would not be "
+                "those of the interrupted run. It was written by another version: start over without --resume."
+            )
+
     def _own(self, name: str) -> str:
         """File name of what each process keeps for itself."""
         return f"{name}_{self.args.process_index}.safetensors"
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
         folder = Path(resume_from_checkpoint)
+        self._check_weights(folder)
+        super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
         file = folder / self._own("method_state")
-        if self.method.checkpoint_state():
+        if self.method.checkpoint_state() or file.exists():  # a momentum encoder has no state before its first step
             if not file.exists():
                 raise TrainingError(
                     f"{folder} holds no state of the method {type(self.method).__name__} for process "

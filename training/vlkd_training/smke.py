@@ -107,15 +107,23 @@ def teacher_of(recipe: Recipe) -> ImageTeacher | None:
 
 
 def head_size_of(recipe: Recipe, teacher: ImageTeacher | None) -> int:
-    """Width of h''': the teacher's classes, its codes, or its features; without a teacher the recipe's own."""
-    targets = {phase.method_options.get("target", "cls") for phase in recipe.phases if phase.method == "smke"}
-    if "codes" in targets:
-        return int(_quantizer(recipe.teacher.quantizer).config.codebook_size)
-    if teacher is None:
-        return 0
-    with torch.inference_mode():
-        found = teacher.outputs(torch.zeros(1, 3, recipe.student.image_size, recipe.student.image_size))
-    return int(next(iter(found.values())).shape[-1])
+    """Width of h''': the teacher's classes, its codes, or its features; without a teacher the recipe's own or none.
+
+    Raises:
+        RecipeError: phases have targets of different widths.
+    """
+    sizes: dict[str, int] = {}
+    for target in {phase.method_options.get("target", "cls") for phase in recipe.phases} - {"none"}:
+        if target == "codes":
+            sizes[target] = int(_quantizer(recipe.teacher.quantizer).config.codebook_size)
+        elif teacher is not None:
+            side = recipe.student.image_size
+            with torch.inference_mode():
+                said = teacher.outputs(torch.zeros(1, 3, side, side))
+            sizes[target] = int(said[TARGETS[target][0].removeprefix("teacher_")].shape[-1])
+    if len(set(sizes.values())) > 1:
+        raise RecipeError(f"One head serves every phase, and their targets have different widths: {sizes}.")
+    return next(iter(sizes.values()), 0)
 
 
 def _quantizer(folder: str | None) -> ImageQuantizerModel:

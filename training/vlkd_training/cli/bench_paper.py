@@ -14,10 +14,13 @@ __all__ = ["paper"]
 
 
 def paper(
-    name: Annotated[str, typer.Argument(help="Which paper: vlkd.")],
+    name: Annotated[str, typer.Argument(help="Which paper: vlkd or smke.")],
     work: Annotated[Path | None, typer.Option(help="Folder of finished runs, weights, features; .paper/NAME.")] = None,
     data: Annotated[
-        list[str] | None, typer.Option(help="Data set by name, NAME=WHERE; for vlkd: scenes, photos, questions.")
+        list[str] | None,
+        typer.Option(
+            help="Data set by name, NAME=WHERE; for vlkd: scenes, photos, questions; for smke: scenes, photos."
+        ),
     ] = None,
     teacher: Annotated[
         list[str] | None, typer.Option(help="Aligned teacher of a data set, NAME=FOLDER; made first where left out.")
@@ -67,10 +70,11 @@ def _ladder(name: str, work: Path, data: dict[str, str], teachers: dict[str, str
     Raises:
         InvalidInputError: there is none of that name.
     """
+    from vlkd_training.paper.smke import SmkeLadder
     from vlkd_training.paper.vlkd import VlkdLadder
     from vlkd_training.recipe import suggestion
 
-    ladders = {"vlkd": VlkdLadder}
+    ladders: dict[str, Any] = {"smke": SmkeLadder, "vlkd": VlkdLadder}
     if name not in ladders:
         raise InvalidInputError(f"There is no ladder for the paper {name!r}.{suggestion(name, ladders)}")
     return ladders[name](work, data or {"scenes": "scenes:4000"}, teachers)

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
 from vlkd_hub.errors import InvalidInputError
+from vlkd_training.methods import Method
 from vlkd_training.paper.jobs import Job, Tell
 from vlkd_training.phases import train_phase
 from vlkd_training.recipe import Phase
@@ -43,15 +44,29 @@ def train(
     collator: Callable[[Sequence[Any]], dict[str, torch.Tensor]],
     folder: Path,
     tell: Tell,
+    method: Method | None = None,
 ) -> dict[str, list[list[float]]]:
-    """Train ``model`` in place, going on from a checkpoint in ``folder`` if one is there; return its loss curves."""
+    """Train ``model`` in place, going on from a checkpoint in ``folder`` if one is there; return its loss curves.
+
+    ``method`` stands in the place of the one that the phase names, when it needs more than options.
+    """
     settings = {
         "seed": job.seed,
         "logging_steps": max(1, phase.train["max_steps"] // _POINTS),
         "report_to": "none",
         "disable_tqdm": True,
     }
-    train_phase(phase, model, rows, collator, folder, overrides=settings, resume=True, callbacks=[_Steps(tell)])
+    train_phase(
+        phase,
+        model,
+        rows,
+        collator,
+        folder,
+        overrides=settings,
+        resume=True,
+        method=method,
+        callbacks=[_Steps(tell)],
+    )
     return loss_curves(folder)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -51,6 +51,7 @@ class SmkeMethod(Method):
         contrast: ``layers`` ((47) and (53)), ``ranking`` (SHRe's own loss, (32)) or ``none``.
         contrast_weight: of L_ITC.
         margin: of the ranking loss.
+        ranking_reduction: ``sum`` is (32) as it is printed, which grows with the square of the batch; ``mean`` is not.
         matching: ``None``, or negatives ``random`` or ``hard`` of image-text matching, (64)-(67).
         bank: entries of the queues of earlier embeddings, one a modality and contrast layer (Table 20); 0 for none.
         momentum: m of the momentum encoder that fills them, (70); ``None`` lets the student fill them itself.
@@ -72,6 +73,7 @@ class SmkeMethod(Method):
         contrast: str = "layers",
         contrast_weight: float = 1.0,
         margin: float = 0.2,
+        ranking_reduction: Literal["sum", "mean"] = "sum",
         matching: str | None = None,
         bank: int = 0,
         momentum: float | None = None,
@@ -84,7 +86,8 @@ class SmkeMethod(Method):
         self.contrast, self.contrast_weight, self.matching = contrast, contrast_weight, matching
         self.layers, self.with_banks = tuple(layers), bank > 0
         self.kd = _target_loss(target, target_temperature)
-        self.itc, self.ranking, self.itm = LayerContrastLoss(), RankingLoss(margin), ImageTextMatchingLoss()
+        self.itc, self.itm = LayerContrastLoss(), ImageTextMatchingLoss()
+        self.ranking = RankingLoss(margin, ranking_reduction)
         self.bank_contrast = BankContrastLoss()
         self.momentum = None if momentum is None else MomentumEncoder(momentum)
         self.banks = nn.ModuleDict()

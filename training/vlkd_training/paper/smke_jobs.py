@@ -45,7 +45,10 @@ batches as in the thesis's example (256 and 768)."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "untrained": {"method": {"target": "cls"}},
-    "shre-ranking": {"model": {"shared": "mlp"}, "method": {"target": "classes", "contrast": "ranking"}},
+    "shre-ranking": {
+        "model": {"shared": "mlp"},
+        "method": {"target": "classes", "contrast": "ranking", "ranking_reduction": "mean"},
+    },
     "shre-mlp": {"model": {"shared": "mlp"}, "method": {"target": "classes"}},
     "shre-transformer": {"method": {"target": "classes"}},
     "cls": {"method": {"target": "cls"}},

@@ -8,7 +8,7 @@ Before is the student whose decoder was pre-trained by span infilling on texts, 
 is the same one distilled with all three losses. Both restore held-out captions and questions without a picture
 (perplexity), and captions with their picture, which is what distillation trains. Both are fine-tuned equally to tell
 whether a caption entails, contradicts or leaves open a sentence (SNLI: caption and sentence are the pair, the picture
-is not shown); the first one once more on the sentence alone.
+is not shown); with --alone the first one once more on the sentence alone.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=1000, help="held-out captions, and questions, to restore")
+    parser.add_argument(
+        "--alone", action="store_true", help="fine-tune the student from before on the sentence alone too"
+    )
     parser.add_argument("--epochs", type=float, help="passes of the fine-tuning, in the place of the recipe's")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -87,7 +90,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, dict[str, float]]]:
                 )
                 here = Path(folder) / f"{state}-{seed}"
                 save_model(student, processor, here, {"run": run})
-                tasks = {"pairs": pairs} if state == "after" else {"pairs": pairs, "sentence alone": alone}
+                tasks = {"pairs": pairs} | ({"sentence alone": alone} if options.alone and state == "before" else {})
                 for kind, data in tasks.items():
                     metrics = run_text_finetune(
                         RECIPE, str(data), str(here), here / kind, task="mnli", seed=seed, overrides=changed

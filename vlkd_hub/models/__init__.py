@@ -12,6 +12,7 @@ from transformers import (
     AutoModel,
     AutoModelForImageClassification,
     AutoModelForImageTextToText,
+    AutoModelForSequenceClassification,
     AutoModelForZeroShotImageClassification,
     AutoProcessor,
 )
@@ -19,7 +20,13 @@ from transformers import (
 from .dual_encoder import DualEncoderConfig, DualEncoderModel, DualEncoderProcessor
 from .smke import ImageQuantizerConfig, ImageQuantizerModel, SmkeConfig, SmkeModel, SmkeProcessor
 from .unimodal import UnimodalForImageClassification, UnimodalImageConfig, UnimodalImageModel
-from .vlkd import VlkdConfig, VlkdForConditionalGeneration, VlkdModel, VlkdProcessor
+from .vlkd import (
+    VlkdConfig,
+    VlkdForConditionalGeneration,
+    VlkdForSequenceClassification,
+    VlkdModel,
+    VlkdProcessor,
+)
 
 __all__ = [
     "DualEncoderConfig",
@@ -35,6 +42,7 @@ __all__ = [
     "UnimodalImageModel",
     "VlkdConfig",
     "VlkdForConditionalGeneration",
+    "VlkdForSequenceClassification",
     "VlkdModel",
     "VlkdProcessor",
     "enable_remote_code",
@@ -65,6 +73,7 @@ def register() -> None:
     AutoConfig.register("vlkd", VlkdConfig, exist_ok=True)
     AutoModel.register(VlkdConfig, VlkdModel, exist_ok=True)
     AutoModelForZeroShotImageClassification.register(VlkdConfig, VlkdModel, exist_ok=True)
+    AutoModelForSequenceClassification.register(VlkdConfig, VlkdForSequenceClassification, exist_ok=True)
     AutoModelForImageTextToText.register(VlkdConfig, VlkdForConditionalGeneration, exist_ok=True)
     AutoProcessor.register(VlkdConfig, VlkdProcessor, exist_ok=True)
 

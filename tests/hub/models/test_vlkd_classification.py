@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
-from vlkd_hub.models.vlkd import VlkdForConditionalGeneration, VlkdForSequenceClassification
+from vlkd_hub.models import VlkdForConditionalGeneration, VlkdForSequenceClassification
 
 IDS = torch.tensor([[2, 7, 8, 9, 10, 3], [2, 11, 12, 3, 0, 0]])
 MASK = torch.tensor([[1] * 6, [1, 1, 1, 1, 0, 0]])
@@ -69,7 +70,8 @@ def test_a_saved_classifier_is_still_a_student(tiny_student: Path, tmp_path: Pat
     """It comes back as it was; loaded as a student, the same weights write and search."""
     model = classifier(tiny_student)
     model.save_pretrained(tmp_path)
-    again = VlkdForSequenceClassification.from_pretrained(tmp_path).eval()
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert type(again) is VlkdForSequenceClassification
     student, found = VlkdForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
     with torch.no_grad():
         assert torch.equal(again(IDS, MASK).logits, model(IDS, MASK).logits)

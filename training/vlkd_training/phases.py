@@ -22,6 +22,7 @@ from .checks import check_batches
 from .methods import (
     AlignMethod,
     ClassifyMethod,
+    ImageQuantizerMethod,
     Method,
     SCSTMethod,
     SmkeMethod,
@@ -41,6 +42,7 @@ __all__ = ["METHODS", "bf16_is_fast", "check_options", "make_method", "train_pha
 METHODS: dict[str, type[Method]] = {
     "align": AlignMethod,
     "classify": ClassifyMethod,
+    "image_quantizer": ImageQuantizerMethod,
     "scst": SCSTMethod,
     "smke": SmkeMethod,
     "summarization": VLKDFinetuneMethod,  # a summary is learnt as a caption is, without a picture

@@ -15,7 +15,7 @@ from torch import nn
 
 from vlkd_training.cache import FeatureCache
 from vlkd_training.data import load_records
-from vlkd_training.data.collate_pairs import CachedPictures, CachedTexts, PairCollator
+from vlkd_training.data.collate_pairs import CachedPictures, CachedTexts, LivePictures, PairCollator
 from vlkd_training.evaluation.median_rank import average_median_rank
 from vlkd_training.evaluation.retrieval import retrieval_metrics
 from vlkd_training.features import cached_backbone_features, cached_text_tokens
@@ -116,18 +116,24 @@ class SmkeRuns:
         losses: dict[str, Any] = {}
         if job.steps:
             phase = recipe.phases[0]
-            collator, _ = self._source(recipe, model, processor).collator(phase, {})
+            collator, teacher = self._source(recipe, model, processor).collator(phase, {})
             method = smke_method(phase, model)
-            losses = train(job, phase, model, self.rows, collator, folder, tell, method)
+            losses = train(job, phase, model, self.rows, collator, folder, tell, method, teacher)
         return {"scores": self._scores(model.eval(), processor), "losses": losses}
 
-    def _test(self, model: Any, processor: Any) -> tuple[CachedPictures, CachedTexts | None, CaptionRows]:
-        """The test pictures and captions; captions by their words where their encoder's input is changed."""
+    def _test(
+        self, model: Any, processor: Any
+    ) -> tuple[CachedPictures | LivePictures, CachedTexts | None, CaptionRows]:
+        """The test pictures and captions; by pixels and words where an encoder's input is changed."""
         own, spec = processor.image_processor, load_recipe(self.domain.recipe, "smke").student
-        found = cached_backbone_features(model.image_encoder, own, self.test_records, self.features)
-        rows = CaptionRows(self.test_records)
-        pictures = CachedPictures({"image_backbone_features": found["features"]})
-        if model.config.token_type == "before":
+        rows, before = CaptionRows(self.test_records), model.config.token_type == "before"
+        pictures: CachedPictures | LivePictures
+        if before and not model.image_encoder.grid:
+            pictures = LivePictures(self.test_records, own, augment=False)
+        else:
+            found = cached_backbone_features(model.image_encoder, own, self.test_records, self.features)
+            pictures = CachedPictures({"image_backbone_features": found["features"]})
+        if before:
             return pictures, None, rows
         tokens, lengths = _text_tokens(model, processor, rows, spec.max_length, self.features)
         return pictures, CachedTexts(tokens["tokens"], lengths), rows
@@ -157,6 +163,7 @@ class SmkeRuns:
 
 
 _TEXT_INPUTS = ("input_ids", "attention_mask", "text_hidden_states")
+_IMAGE_INPUTS = ("pixel_values", "image_backbone_features")
 
 
 def first_captions(rows: CaptionRows, count: int) -> CaptionRows:
@@ -199,7 +206,7 @@ def _matching(model: Any, collator: PairCollator, count: int) -> float:
     found = []
     for at in range(0, count - _BATCH + 1, _BATCH):
         batch = collator(order[at : at + _BATCH].tolist())
-        given = {name: batch[name] for name in (*_TEXT_INPUTS, "image_backbone_features", "image_ids") if name in batch}
+        given = {name: batch[name] for name in (*_TEXT_INPUTS, *_IMAGE_INPUTS, "image_ids") if name in batch}
         logits = model(**given, matching="hard").itm_logits2
         labels = (torch.arange(len(logits)) < len(logits) // 3).long()
         found.append(float(matching_accuracy(logits, labels)))

@@ -45,10 +45,12 @@ def train(
     folder: Path,
     tell: Tell,
     method: Method | None = None,
+    teacher: nn.Module | None = None,
 ) -> dict[str, list[list[float]]]:
     """Train ``model`` in place, going on from a checkpoint in ``folder`` if one is there; return its loss curves.
 
-    ``method`` stands in the place of the one that the phase names, when it needs more than options.
+    ``method`` stands in the place of the one that the phase names, when it needs more than options; ``teacher`` answers
+    where its outputs are not cached.
     """
     settings = {
         "seed": job.seed,
@@ -65,6 +67,7 @@ def train(
         overrides=settings,
         resume=True,
         method=method,
+        teacher=teacher,
         callbacks=[_Steps(tell)],
     )
     return loss_curves(folder)

@@ -112,7 +112,11 @@ def test_the_momentum_encoder_moves_before_the_student_sees_the_batch() -> None:
     for name, value in model.named_parameters():
         torch.testing.assert_close(method.momentum.averages()[name], 0.5 * start[name] + 0.5 * value)
     assert not filled["momentum_image2"].requires_grad
-    assert (filled["momentum_text2"] - model(**method.wanted(batch)).text_layer2).abs().max() > 1e-3
+    outputs = model(**method.wanted(batch))
+    assert (filled["momentum_text2"] - outputs.text_layer2).abs().max() > 1e-3
+    method(outputs, filled)
+    for kind in ("image", "text"):
+        torch.testing.assert_close(method.banks[f"{kind}2"].valid()[0], filled[f"momentum_{kind}2"][-4:])
 
 
 @pytest.mark.parametrize(

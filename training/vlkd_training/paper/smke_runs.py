@@ -203,9 +203,9 @@ def _matching(model: Any, collator: PairCollator, count: int) -> float:
     """Share of right answers of the head on h'', with negatives drawn by similarity, seeded."""
     torch.manual_seed(0)
     order = np.random.default_rng(0).permutation(count)  # neighbours show the same picture
-    found = []
-    for at in range(0, count - _BATCH + 1, _BATCH):
-        batch = collator(order[at : at + _BATCH].tolist())
+    found, size = [], min(_BATCH, count)
+    for at in range(0, count - size + 1, size):
+        batch = collator(order[at : at + size].tolist())
         given = {name: batch[name] for name in (*_TEXT_INPUTS, *_IMAGE_INPUTS, "image_ids") if name in batch}
         logits = model(**given, matching="hard").itm_logits2
         labels = (torch.arange(len(logits)) < len(logits) // 3).long()

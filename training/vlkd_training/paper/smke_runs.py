@@ -94,7 +94,7 @@ class SmkeRuns:
         run_image_quantizer(
             self.domain.quantizer, self.data, self.quantizer, cache=self.features, seed=job.seed, resume=True
         )
-        usage = [json.loads(line) for line in (self.quantizer / "usage.jsonl").read_text().splitlines()]
+        usage = [json.loads(line) for line in (self.quantizer / "phase-1" / "usage.jsonl").read_text().splitlines()]
         return {"scores": {}, "losses": loss_curves(self.quantizer / "phase-1"), "usage": usage}
 
     def _student(self, job: Job) -> tuple[Recipe, Any, Any]:

@@ -13,6 +13,7 @@ import yaml
 
 from vlkd_hub.errors import RecipeError
 
+from .image_quantizer_specs import QuantizerSpec, QuantizerTeacherSpec
 from .smke_specs import SmkeStudentSpec, SmkeTeacherSpec
 from .unimodal_specs import ClassifierSpec, UnimodalStudentSpec, UnimodalTeacherSpec
 
@@ -109,6 +110,7 @@ SPECS: dict[str, dict[str, type]] = {
     "classify": {"student": ClassifierSpec},
     "distill": {"teacher": TeacherSpec, "student": StudentSpec},
     "finetune": {"teacher": TeacherSpec, "student": StudentSpec},
+    "quantize-images": {"teacher": QuantizerTeacherSpec, "student": QuantizerSpec},
     "smke": {"teacher": SmkeTeacherSpec, "student": SmkeStudentSpec},
     "unimodal": {"teacher": UnimodalTeacherSpec, "student": UnimodalStudentSpec},
 }

@@ -11,6 +11,7 @@ from vlkd_hub.errors import InvalidInputError
 from vlkd_training.cli.options import RunOptions, with_run_options
 from vlkd_training.distill import run_distill
 from vlkd_training.distill_stream import run_stream_distill
+from vlkd_training.image_quantizer import run_image_quantizer
 from vlkd_training.recipe import recipe_kind
 from vlkd_training.smke import run_smke
 from vlkd_training.unimodal import run_unimodal
@@ -23,6 +24,7 @@ _WITH_TEACHER: dict[str, Callable[..., Any]] = {
 """By kind of recipe: ``run(recipe, data, teacher, output, **options)``."""
 
 _TEACHER_IN_RECIPE: dict[str, Callable[..., Any]] = {
+    "quantize-images": run_image_quantizer,
     "smke": run_smke,
     "unimodal": run_unimodal,
 }

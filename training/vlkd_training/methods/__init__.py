@@ -5,6 +5,7 @@ from __future__ import annotations
 from .align import AlignMethod
 from .base import Method
 from .classify import ClassifyMethod
+from .image_quantizer import ImageQuantizerMethod
 from .scst import SCSTMethod
 from .smke import SmkeMethod
 from .text_classification import TextClassificationMethod
@@ -15,6 +16,7 @@ from .vlkd import VLKDFinetuneMethod, VLKDMethod
 __all__ = [
     "AlignMethod",
     "ClassifyMethod",
+    "ImageQuantizerMethod",
     "Method",
     "SCSTMethod",
     "SmkeMethod",

@@ -15,7 +15,7 @@ def test_equation_88() -> None:
     projected, prototypes = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 7.0], [0.0, 2.0]])
     found = ImageQuantizationLoss()(reconstruction, teacher, projected, prototypes)
     assert found["reconstruction"].item() == pytest.approx((0 + 1 - 0.5**0.5) / 2, rel=1e-6)
-    assert found["commitment"].item() == pytest.approx((2 + 0) / 2, rel=1e-6)
+    assert found["commitment"].item() == pytest.approx((2 / 2 + 0) / 2, rel=1e-6)  # a mean over S = 2
 
 
 def test_stop_gradient() -> None:

@@ -14,10 +14,10 @@ class ImageQuantizationLoss(nn.Module):
     r"""L_I-VQ = 1 - cos(h_F, h_Lt) + ||delta(h_Lt W_down) - sg[delta(q_m)]||^2, means over the batch.
 
     The text below (88) puts q_m in the first cosine; the equation has the reconstruction h_F against the teacher's
-    class token, which is what it calls the reconstruction loss, and the equation is taken. ||.||^2 is the squared
-    length, between 0 and 4; the text calls it the mean squared error, which would be 1/S of it.
+    class token, which is what it calls the reconstruction loss, and the equation is taken. ||.||^2 is a mean over the
+    S numbers, as equation (1) defines the sign and the text reads it here ("the mean squared error").
 
-    Source: 004_3cb4412af0da3ec5.txt, section 3.2.7.2, equation (88).
+    Source: 004_3cb4412af0da3ec5.txt, section 3.2.7.2, equations (88) and (1).
     """
 
     def forward(
@@ -48,5 +48,5 @@ class ImageQuantizationLoss(nn.Module):
         vectors, targets = (nn.functional.normalize(rows.float(), dim=-1) for rows in (projected, prototypes.detach()))
         return {
             "reconstruction": (1 - cosine).mean(),
-            "commitment": (vectors - targets).pow(2).sum(dim=-1).mean(),
+            "commitment": (vectors - targets).pow(2).mean(),
         }

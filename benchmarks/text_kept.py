@@ -16,6 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,7 +41,7 @@ SPLITS = {"train": "train", "validation": "validation_mismatched", "test": "vali
 
 
 def main() -> None:
-    """Measure both students of every seed, print a table and write the numbers."""
+    """Measure both students of every seed, print a table and keep the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("work", "teacher", "photos", "questions", "pairs"):
         parser.add_argument(f"--{name}", required=True)
@@ -48,58 +50,87 @@ def main() -> None:
     parser.add_argument(
         "--alone", action="store_true", help="fine-tune the student from before on the sentence alone too"
     )
-    parser.add_argument("--epochs", type=float, help="passes of the fine-tuning, in the place of the recipe's")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="numbers; what is in the file already is not measured again")
     options = parser.parse_args()
-    start = time.monotonic()
-    found = measure(options)
-    for state in ("before", "after"):
-        for name in found[0][state]:
-            values = np.array([seed[state][name] for seed in found])
-            print(f"{state:7} {name:36} {values.mean():8.2f} ± {values.std(ddof=1) if len(values) > 1 else 0:.2f}")
-    print(f"{time.monotonic() - start:.0f} s, {time.process_time():.0f} s of CPU")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    found: dict[str, dict[str, float]] = {}
+    if options.json and options.json.is_file():
+        found = json.loads(options.json.read_text())
+    for name, numbers in measure(options, found):
+        print(f"{time.process_time():6.0f} s of CPU  {name}  {numbers}", flush=True)
+        found[name] = numbers
+        if options.json:
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
+    groups: dict[str, list[float]] = defaultdict(list)
+    for name, numbers in found.items():
+        for measure_name, value in numbers.items():
+            groups[f"{name.split('@')[0]}, {measure_name}"].append(value)
+    for name, values in sorted(groups.items()):
+        spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
+        print(f"{name:48} {np.mean(values):8.2f} ± {spread:.2f} ({len(values)} seeds)")
 
 
-def measure(options: argparse.Namespace) -> list[dict[str, dict[str, float]]]:
-    """For each seed, ``before`` and ``after`` -> name -> number."""
-    work = Path(options.work)
-    recipe = load_recipe("paper-vlkd-photos", "distill")
-    material = Material(recipe, options.teacher, options.photos, work / "features")
-    weights = Weights(work / "weights", frozen="vlkd.vision_tower.")
-    texts, images = held_out_texts(options.photos, options.questions, options.texts)
-    tokens = picture_source(material.held_out(options.photos, "test", None).tokens, recipe.student.image_features)
-    changed = {} if options.epochs is None else {"num_train_epochs": options.epochs}
-    changed |= {"report_to": "none", "disable_tqdm": True}
-    found = []
+def measure(options: argparse.Namespace, found: dict[str, dict[str, float]]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield ``what, before or after@seed`` with its numbers: every perplexity first, then every fine-tuning.
+
+    Args:
+        options: of the command.
+        found: what need not be measured.
+    """
+    students = Students(options)
+    runs = [(seed, state) for seed in range(options.seeds) for state in ("before", "after")]
+    for seed, state in runs:
+        if (name := f"perplexity, {state}@{seed}") not in found:
+            yield name, students.perplexities(seed, state)
     with TemporaryDirectory() as folder:
-        pairs = write_pairs(options.photos, Path(options.pairs), Path(folder) / "pairs", premises=True)
-        alone = write_pairs(options.photos, Path(options.pairs), Path(folder) / "alone", premises=False)
-        for seed in range(options.seeds):
-            rows: dict[str, dict[str, float]] = {}
-            for state, run in (("before", "language"), ("after", "full")):
-                student, processor = material.student(seed)
-                weights.take(f"photos/{run}@{seed}", student)
-                rows[state] = {
-                    f"perplexity, {kind}": infilling_perplexity(student, processor.tokenizer, some)
-                    for kind, some in texts.items()
-                }
-                rows[state]["perplexity, captions with picture"] = infilling_perplexity(
-                    student, processor.tokenizer, texts["captions"], images=images, pictures=tokens
-                )
-                here = Path(folder) / f"{state}-{seed}"
-                save_model(student, processor, here, {"run": run})
-                tasks = {"pairs": pairs} | ({"sentence alone": alone} if options.alone and state == "before" else {})
-                for kind, data in tasks.items():
-                    metrics = run_text_finetune(
-                        RECIPE, str(data), str(here), here / kind, task="mnli", seed=seed, overrides=changed
-                    )
-                    for split, name in (("test", "validation_matched"), ("validation", "validation_mismatched")):
-                        rows[state][f"accuracy, {kind}, {split}"] = 100 * metrics[f"{name}/accuracy"]
-                print(seed, state, rows[state], flush=True)
-            found.append(rows)
-    return found
+        tasks = {"pairs": write_pairs(options.photos, Path(options.pairs), Path(folder) / "pairs", premises=True)}
+        if options.alone:
+            tasks["alone"] = write_pairs(options.photos, Path(options.pairs), Path(folder) / "alone", premises=False)
+        for task, data in tasks.items():
+            for seed, state in runs:
+                name = f"{task}, {state}@{seed}"
+                if name not in found and (task == "pairs" or state == "before"):
+                    yield name, students.accuracies(seed, state, data, Path(folder) / name)
+
+
+class Students:
+    """The students of every seed, before and after their distillation.
+
+    Args:
+        options: of the command.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.recipe = load_recipe("paper-vlkd-photos", "distill")
+        work = Path(options.work)
+        self.material = Material(self.recipe, options.teacher, options.photos, work / "features")
+        self.weights = Weights(work / "weights", frozen="vlkd.vision_tower.")
+        self.texts, self.images = held_out_texts(options.photos, options.questions, options.texts)
+        self.photos = options.photos
+
+    def load(self, seed: int, state: str) -> tuple[Any, Any]:
+        """A student with its processor."""
+        student, processor = self.material.student(seed)
+        self.weights.take(f"photos/{'language' if state == 'before' else 'full'}@{seed}", student)
+        return student, processor
+
+    def perplexities(self, seed: int, state: str) -> dict[str, float]:
+        """Of captions and of questions alone, and of captions with their picture."""
+        student, processor = self.load(seed, state)
+        tokens = self.material.held_out(self.photos, "test", None).tokens
+        pictures = picture_source(tokens, self.recipe.student.image_features)
+        found = {kind: infilling_perplexity(student, processor.tokenizer, some) for kind, some in self.texts.items()}
+        found["captions with picture"] = infilling_perplexity(
+            student, processor.tokenizer, self.texts["captions"], images=self.images, pictures=pictures
+        )
+        return found
+
+    def accuracies(self, seed: int, state: str, data: Path, folder: Path) -> dict[str, float]:
+        """Points on both held-out splits after fine-tuning."""
+        save_model(*self.load(seed, state), folder / "start", {"seed": seed, "state": state})
+        quiet = {"report_to": "none", "disable_tqdm": True}
+        start, output = str(folder / "start"), folder / "tuned"
+        metrics = run_text_finetune(RECIPE, str(data), start, output, task="mnli", seed=seed, overrides=quiet)
+        return {split: 100 * metrics[f"{name}/accuracy"] for split, name in SPLITS.items() if split != "train"}
 
 
 def held_out_texts(photos: str, questions: str, count: int) -> tuple[dict[str, list[str]], list[int]]:

@@ -67,7 +67,7 @@ def _load_image_encoder(name: str, pretrained: bool = True, options: dict[str, A
 def _load_timm(arch: str, pretrained: bool, options: dict[str, Any]) -> Encoder:
     source = timm.create_model(arch, pretrained=pretrained, num_classes=0, **options)
     data = timm.data.resolve_model_data_config(source)
-    side = data["input_size"][-1]
+    side = options.get("img_size", data["input_size"][-1])
     config = UnimodalImageConfig(
         backbone_type="timm", backbone_name=arch, backbone_options=options or None, image_size=side
     )

@@ -56,6 +56,8 @@ class ClassifierSpec:
     def __post_init__(self) -> None:
         if self.modality not in ("image", "text"):
             raise RecipeError(f"modality must be 'image' or 'text', got {self.modality!r}.")
+        if self.probe and self.modality == "text":
+            raise RecipeError("A linear probe is for pictures; the head of a text encoder starts in its own pooler.")
         if not 0.0 < self.layer_decay <= 1.0:
             raise RecipeError(f"layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
         if self.probe and self.layer_decay != 1.0:

@@ -31,13 +31,16 @@ FORMATS: dict[str, Callable[[str | Path, str], Iterator[Record]]] = {
 """Reader of each format: ``(data, split)`` to records, one at a time."""
 
 
+_PICTURES = (".jpeg", ".jpg", ".png", ".webp")
+
+
 def data_format(data: str | Path) -> str:
     """Say which of :data:`FORMATS` reads ``data``.
 
     A folder with ``<split>/metadata.jsonl`` is an imagefolder; one with ``<split>.jsonl`` is SNLI-VE; any other
-    folder is parquet or arrow for ``datasets``. A ``.json`` file is COCO or Karpathy; ``easy-vqa`` is the package;
-    ``scenes:NUMBER`` are made as they are read; ``webdataset:PATTERN`` are shards; what is left is the id of a data
-    set on a hub.
+    folder is for ``datasets``: parquet, arrow, or pictures in ``<split>/<class>/``, as ImageNet has them. A ``.json``
+    file is COCO or Karpathy; ``easy-vqa`` is the package; ``scenes:NUMBER`` are made as they are read;
+    ``webdataset:PATTERN`` are shards; what is left is the id of a data set on a hub.
 
     Raises:
         DataError: ``data`` looks like a path and nothing is there.
@@ -93,6 +96,8 @@ def stream_records(data: str | Path, split: str, limit: int | None = None) -> It
 def _folder_format(folder: Path) -> str:
     if any(folder.glob(f"*/{METADATA}")):
         return "imagefolder"
+    if any(path.suffix.lower() in _PICTURES for path in folder.glob("*/*/*")):
+        return "hub"
     tables = [*folder.rglob("*.parquet"), *folder.rglob("*.arrow")]
     if tables:
         return "hub"

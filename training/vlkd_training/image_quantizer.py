@@ -72,7 +72,8 @@ def run_image_quantizer(
     _console.print(f"Quantizing {len(records)} pictures to {model.config.codebook_size} prototypes")
     facts = {"recipe": dataclasses.asdict(recipe), "data": records.fingerprint, "seed": seed}
     run = Run(output, facts | {"training arguments": overrides or {}}, resume)
-    settings, rows = {"seed": seed} | (overrides or {}), range(len(records))
+    settings: dict[str, Any] = {"seed": seed} | (overrides or {})
+    rows: Any = range(len(records))
     metrics: dict[str, float] = {}
     for number, phase in enumerate(recipe.phases):
         held_out = phase.data.get("validation")

@@ -119,6 +119,25 @@ def test_the_momentum_encoder_moves_before_the_student_sees_the_batch() -> None:
         torch.testing.assert_close(method.banks[f"{kind}2"].valid()[0], filled[f"momentum_{kind}2"][-4:])
 
 
+def test_the_proximal_term_is_equation_69() -> None:
+    """Nothing at the first visit; at the second, lambda times how far each unit vector has moved from its slot."""
+    method = SmkeMethod("cls", bank=3, proximal=30.0, examples=ROWS, **WIDTHS)
+    model, batch = smke_student().eval(), batch_of()
+    first = model(**method.wanted(batch))
+    assert method(first, batch)["proximal"] == 0
+    with torch.no_grad():
+        for parameter in model.shared_encoder.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    second = model(**method.wanted(batch))
+    moved = [
+        (F.normalize(getattr(second, name), dim=-1) - F.normalize(getattr(first, name), dim=-1)).pow(2).sum(-1).mean()
+        for name in ("image_layer1", "image_layer2", "text_layer1", "text_layer2")
+    ]
+    torch.testing.assert_close(method(second, batch)["proximal"], 30 * torch.stack(moved).mean())
+    rows, pictures = method._negatives("text2")
+    assert rows.shape == (3, WIDTH) and set(pictures.tolist()) <= set(batch["image_ids"].tolist())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -127,6 +146,7 @@ def test_the_momentum_encoder_moves_before_the_student_sees_the_batch() -> None:
         ({"bank": 4, "contrast": "ranking"}, "set contrast: layers"),
         ({"target_bank": 4, "target": "cls"}, "target: contrastive"),
         ({"bank": -1}, "0 entries or more"),
+        ({"proximal": 30.0}, "proximal needs bank > 0"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict, message: str) -> None:
@@ -148,7 +168,7 @@ def test_one_step_of_every_variant(variant: str, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("variant", ["fifo", "momentum", "contrastive-bank"])
+@pytest.mark.parametrize("variant", ["fifo", "momentum", "contrastive-bank", "proximal"])
 def test_banks_and_momentum_survive_a_break_to_the_bit(variant: str, tmp_path: Path) -> None:
     """Dropout on, saved in the middle of an epoch: the resumed run is the unbroken one, banks and averages included."""
     options = {"max_steps": 5, "save_strategy": "steps", "save_steps": 3, "per_device_train_batch_size": 2}

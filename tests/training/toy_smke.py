@@ -31,6 +31,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "itm": ({"itm_size": 6}, {"target": "cls", "matching": "hard"}),
     "fifo": ({}, {"target": "cls", "bank": 6}),
     "momentum": ({"contrast_layers": [2]}, {"target": "cls", "bank": 6, "momentum": 0.5}),
+    "proximal": ({}, {"target": "cls", "bank": 3, "proximal": 30.0, "examples": ROWS}),
     "target-cmli": ({"cmli_size": 5}, {"target": "patches"}),
     "contrastive-bank": ({}, {"target": "contrastive", "target_bank": 6}),
     "codes": ({}, {"target": "codes"}),
@@ -54,6 +55,7 @@ class SmkeRows(Dataset):
             "teacher_patches": draw(PATCHES, CLASSES),
             "teacher_codes": torch.randint(CLASSES, (ROWS,), generator=generator),
             "image_ids": torch.tensor([0, 0, *range(2, ROWS)]),
+            "row": torch.arange(ROWS),
         }
         for entry in ("pixel_values", "teacher_logits", "teacher_cls", "teacher_patches", "teacher_codes"):
             self.entries[entry][1] = self.entries[entry][0]

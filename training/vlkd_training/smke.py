@@ -82,18 +82,21 @@ def run_smke(
         train = functools.partial(
             train_phase, phase, model, rows, collator, overrides={"seed": seed, **(overrides or {})}
         )
-        method = smke_method(phase, model)
+        method = smke_method(phase, model, examples=len(rows))
         metrics = run.train(number, model, functools.partial(train, method=method, teacher=live))
     lineage = {"recipe": str(recipe_name), "data": data, "teacher": recipe.teacher.image, "source": recipe.source}
     run.save(model.without_training_parts(), processor, lineage, metrics)
     return metrics
 
 
-def smke_method(phase: Phase, model: SmkeModel) -> SmkeMethod:
-    """Make a phase's method for a student, whose layers and widths a recipe need not repeat."""
+def smke_method(phase: Phase, model: SmkeModel, examples: int = 0) -> SmkeMethod:
+    """Make a phase's method for a student, whose layers and widths a recipe need not repeat.
+
+    ``examples`` is the number of training rows, for banks with a slot each.
+    """
     config = model.config
     widths = (config.intermediate_size, config.hidden_size, config.head_size)
-    method = make_method(phase, layers=tuple(config.contrast_layers), widths=widths)
+    method = make_method(phase, layers=tuple(config.contrast_layers), widths=widths, examples=examples)
     assert isinstance(method, SmkeMethod)
     return method
 

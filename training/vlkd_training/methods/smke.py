@@ -17,11 +17,13 @@ from ..losses import (
     ContrastiveTargetLoss,
     ImageTextMatchingLoss,
     LayerContrastLoss,
+    ProximalLoss,
     RankingLoss,
     TargetCMLILoss,
 )
+from ..losses.gather import gather_rows
 from ..losses.late_interaction import word_mask
-from ..losses.memory_bank import MemoryBank
+from ..losses.memory_bank import ExampleBank, MemoryBank
 from ..momentum import MomentumEncoder
 from .base import Method
 
@@ -55,6 +57,10 @@ class SmkeMethod(Method):
         matching: ``None``, or negatives ``random`` or ``hard`` of image-text matching, (64)-(67).
         bank: entries of the queues of earlier embeddings, one a modality and contrast layer (Table 20); 0 for none.
         momentum: m of the momentum encoder that fills them, (70); ``None`` lets the student fill them itself.
+        proximal: lambda of (69); ``None`` leaves it out. With it the banks have one slot for each training example,
+            ``bank`` of them are drawn as negatives at each step, and a vector may not move far from its slot. The
+            thesis rejected it for its queues and did not train it.
+        examples: rows of the training data, for the slots.
         layers: the student's ``contrast_layers``.
         widths: width of h', h'', h''', for the banks.
 
@@ -77,11 +83,17 @@ class SmkeMethod(Method):
         matching: str | None = None,
         bank: int = 0,
         momentum: float | None = None,
+        proximal: float | None = None,
+        examples: int = 0,
         layers: Sequence[int] = (1, 2),
         widths: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         super().__init__()
         _check(target, contrast, matching, bank, momentum, target_bank)
+        if proximal is not None and (not bank or momentum is not None or not examples):
+            raise RecipeError(
+                "smke: proximal needs bank > 0, no momentum encoder, and the number of training examples."
+            )
         self.target, self.target_weight, self.target_bank_size = target, target_weight, target_bank
         self.contrast, self.contrast_weight, self.matching = contrast, contrast_weight, matching
         self.layers, self.with_banks = tuple(layers), bank > 0
@@ -90,11 +102,14 @@ class SmkeMethod(Method):
         self.ranking = RankingLoss(margin, ranking_reduction)
         self.bank_contrast = BankContrastLoss()
         self.momentum = None if momentum is None else MomentumEncoder(momentum)
+        self.proximal = None if proximal is None else ProximalLoss(proximal)
+        self.draws = bank
         self.banks = nn.ModuleDict()
-        if bank:
-            for kind in ("image", "text"):
-                for layer in self.layers:
-                    self.banks[f"{kind}{layer}"] = MemoryBank(bank, widths[layer - 1])
+        for name, layer in self._sides() if bank else ():
+            width = widths[layer - 1]
+            slots = ExampleBank(examples, width) if proximal is not None else MemoryBank(bank, width)
+            self.banks[name] = slots
+        self.register_buffer("picture_of", torch.zeros(examples if proximal is not None else 0, dtype=torch.long))
         if target_bank:
             self.banks["teacher"] = MemoryBank(target_bank, widths[2])
         self.student_options = {"tokens": target == "patches", "matching": matching}
@@ -103,6 +118,10 @@ class SmkeMethod(Method):
         if not (self.banks or matching or momentum is not None or target in ("patches", "contrastive")):
             sides = [f"{kind}_layer{layer}" for kind in ("image", "text") for layer in self.layers]
             self.contrast_outputs = (*sides, "image_embeds", "text_embeds", "logit_scale")
+
+    def _sides(self) -> list[tuple[str, int]]:
+        """Name and layer of every bank: each modality of each contrast layer (Table 20)."""
+        return [(f"{kind}{layer}", layer) for kind in ("image", "text") for layer in self.layers]
 
     @property
     def teacher_outputs(self) -> tuple[str, ...]:
@@ -120,13 +139,12 @@ class SmkeMethod(Method):
         self.momentum.update(model)
         given = {name: value for name, value in self.wanted(batch).items() if name != "teacher_patches"}
         found = self.momentum(model, **given)
-        sides = [(kind, layer) for kind in ("image", "text") for layer in self.layers]
-        return batch | {f"momentum_{kind}{layer}": getattr(found, f"{kind}_layer{layer}") for kind, layer in sides}
+        return batch | {f"momentum_{name}": _layer_of(found, name) for name, _ in self._sides()}
 
     def forward(self, outputs: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the weighted parts: ``itc`` or ``ranking``, ``kd_image``, ``kd_text``, ``itm``."""
         parts = self.contrast_parts(outputs, batch) | self.row_parts(outputs, batch)
-        if outputs.logit_scale.requires_grad or torch.is_grad_enabled():
+        if torch.is_grad_enabled():
             self._remember(outputs, batch)
         return parts
 
@@ -145,14 +163,21 @@ class SmkeMethod(Method):
         return {"itc": self.contrast_weight * self.itc(images, texts, outputs.logit_scale, ids)}
 
     def _with_bank(self, outputs: Any, batch: dict[str, Any], layer: int, at: int) -> torch.Tensor:
-        stored = {}
-        if self.with_banks and len(self.banks[f"image{layer}"]):  # type: ignore[arg-type]
-            stored = {f"{kind}_bank": self.banks[f"{kind}{layer}"].valid() for kind in ("image", "text")}  # type: ignore[operator]
+        stored = {f"{kind}_bank": self._negatives(f"{kind}{layer}") for kind in ("image", "text")}
+        stored = {name: value for name, value in stored.items() if value is not None}
         slow = {}
         if self.momentum is not None:
             slow = {f"{kind}_candidates": batch[f"momentum_{kind}{layer}"] for kind in ("image", "text")}
         image, text = getattr(outputs, f"image_layer{layer}"), getattr(outputs, f"text_layer{layer}")
         return self.bank_contrast(image, text, outputs.logit_scale[at], batch.get("image_ids"), **stored, **slow)
+
+    def _negatives(self, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """What a bank offers as negatives, and the picture of each; ``None`` while there is nothing."""
+        bank = self.banks[name] if self.with_banks else None
+        if isinstance(bank, ExampleBank):
+            rows, examples = bank.draw(self.draws)
+            return (rows, self.picture_of[examples]) if len(rows) else None
+        return bank.valid() if isinstance(bank, MemoryBank) and len(bank) else None
 
     def row_parts(self, outputs: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """What is a mean over rows: the teacher's target, and matching."""
@@ -160,11 +185,19 @@ class SmkeMethod(Method):
         if self.target != "none" and self.target_weight:
             found = self._distilled(outputs, batch)
             parts = {name: self.target_weight * value for name, value in found.items()}
+        if self.proximal is not None:
+            moved = [self.proximal(_layer_of(outputs, name), *self._stored(name, batch)) for name, _ in self._sides()]
+            parts["proximal"] = torch.stack(moved).mean()
         if self.matching is not None:
             pairs = len(outputs.itm_logits1) // 3
             labels = torch.arange(3 * pairs, device=outputs.itm_logits1.device) < pairs
             parts["itm"] = self.itm(outputs.itm_logits1, outputs.itm_logits2, labels.long())
         return parts
+
+    def _stored(self, name: str, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        bank = self.banks[name]
+        assert isinstance(bank, ExampleBank)
+        return bank.stored(batch["row"])
 
     def _distilled(self, outputs: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         image, text = outputs.image_layer3, outputs.text_layer3
@@ -181,21 +214,26 @@ class SmkeMethod(Method):
         teacher = batch[TARGETS[self.target][0]]
         if self.target == "contrastive":
             bank = self.banks["teacher"] if self.target_bank_size else None
-            stored = None if bank is None or not len(bank) else bank.valid()  # type: ignore[arg-type, operator]
+            stored = bank.valid() if isinstance(bank, MemoryBank) and len(bank) else None
             return self.kd(image, text, teacher, stored, batch.get("image_ids"))
         return self.kd(image, text, teacher)
 
     def _remember(self, outputs: Any, batch: dict[str, Any]) -> None:
         """Push this batch to the banks; after the loss, for a row is no candidate beside itself."""
-        ids = batch.get("image_ids")
+        ids = batch["image_ids"] if self.banks else None
         for name, bank in self.banks.items():
-            if name == "teacher":
-                rows = batch["teacher_cls"]
-            elif self.momentum is not None:
-                rows = batch[f"momentum_{name}"]
-            else:
-                rows = getattr(outputs, f"{name[:-1]}_layer{name[-1]}").detach()
-            bank.push(rows, ids)  # type: ignore[operator]
+            if isinstance(bank, ExampleBank):
+                bank.update(_layer_of(outputs, name).detach(), batch["row"])
+                self.picture_of[gather_rows(batch["row"])] = gather_rows(ids)
+            elif isinstance(bank, MemoryBank):
+                own = batch["teacher_cls"] if name == "teacher" else batch.get(f"momentum_{name}")
+                bank.push(_layer_of(outputs, name).detach() if own is None else own, ids)
+
+
+def _layer_of(outputs: Any, name: str) -> torch.Tensor:
+    """``"image2"`` -> ``image_layer2``."""
+    found: torch.Tensor = getattr(outputs, f"{name[:-1]}_layer{name[-1]}")
+    return found
 
 
 def _target_loss(target: str, temperature: float | None) -> nn.Module:

@@ -68,6 +68,15 @@ def test_the_teacher_against_itself() -> None:
     assert padded.measure(bert(2), LayerTeacher(bert())) == pytest.approx(other, rel=1e-5)
 
 
+def test_the_loss_does_not_see_the_mean_of_a_sequence() -> None:
+    """What docs/training.md warns of: a student whose layers are all moved by one vector has the same loss."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 6, 8, generator=generator) for _ in range(2))
+    moved = student + 3 * torch.randn(2, 1, 8, generator=generator)
+    loss = LayerAverageLoss()
+    torch.testing.assert_close(loss([moved], [teacher]), loss([student], [teacher]))
+
+
 def test_pictures(tmp_path: Path) -> None:
     """From a timm teacher, augmented; the student loads by AutoModel and says what was measured."""
     teacher = {"encoder": "timm:vit_tiny_patch16_224", "pretrained": False, "encoder_options": TIMM}

@@ -47,7 +47,7 @@ def text_work(phase: Phase, data: str, model_path: str, task: str | None, split:
     length = phase.data.get("max_length", 128)
 
     def score() -> dict[str, float]:
-        found = {}
+        found: dict[str, float] = {}
         for name, table in held.items():
             logits = _logits(model, _LabelledTexts(table, tokenizer, length))
             scores = label_scores(known, logits, table["label"][:])

@@ -54,8 +54,8 @@ class HeldOut:
                 layers = student(**batch, output_hidden_states=True).hidden_states[1:]
                 target = teacher(batch)["teacher_layers"]
                 loss += size * float(self.loss(layers, target, mask))
-                pooled = [_mean(hidden[-1], mask) for hidden in (layers, target)]
-                cosine += float(nn.functional.cosine_similarity(*pooled, dim=-1).sum())
+                ours, theirs = _mean(layers[-1], mask), _mean(target[-1], mask)
+                cosine += float(nn.functional.cosine_similarity(ours, theirs, dim=-1).sum())
         student.train(training)
         return {"held_out_loss": loss / len(self.rows), "held_out_cosine": cosine / len(self.rows)}
 

@@ -127,8 +127,8 @@ def _build_backbone(config: UnimodalImageConfig) -> tuple[nn.Module, int, int]:
     """Return the backbone, the width of its tokens, and how many of them come before the patches."""
     if config.backbone_type == "timm":
         options = config.backbone_options or {}
-        backbone = timm.create_model(config.backbone_name, pretrained=False, num_classes=0, **options)
-        return backbone, backbone.num_features, getattr(backbone, "num_prefix_tokens", 0)
+        backbone: Any = timm.create_model(config.backbone_name, pretrained=False, num_classes=0, **options)
+        return backbone, int(backbone.num_features), int(getattr(backbone, "num_prefix_tokens", 0))
     sub_config = AutoConfig.for_model(**(config.backbone_config or {}))
     pooler = {"add_pooling_layer": False} if sub_config.model_type in _POOLED else {}
     backbone = bare_backbone(AutoModel.from_config(sub_config, trust_remote_code=False, **pooler))

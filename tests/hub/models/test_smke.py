@@ -280,3 +280,13 @@ def test_configs_that_cannot_be_are_refused(changes: dict, message: str) -> None
     """Each of these would fail far from its cause, or train something else."""
     with pytest.raises(ValueError, match=message):
         make_config(**changes)
+
+
+@torch.no_grad()
+def test_feature_dropout_acts_on_the_backbone_while_training_only() -> None:
+    """Photos are few and a frozen backbone's channels many; an answer must not be drawn at random, though."""
+    encoder = make_smke("cnn", image_config=image_config("cnn", feature_dropout=1.0)).image_encoder
+    plain = make_smke("cnn").image_encoder
+    torch.testing.assert_close(encoder(pixel_values=PIXELS), plain(pixel_values=PIXELS))
+    nothing = torch.zeros_like(plain.backbone_features(PIXELS))
+    torch.testing.assert_close(encoder.train()(pixel_values=PIXELS), plain(backbone_features=nothing))

@@ -24,6 +24,8 @@ class SmkeImageConfig(PreTrainedConfig):
         num_head_layers: Transformer layers between a convolutional backbone and the end of the encoder.
         num_attention_heads: of those layers.
         image_size: side of a picture in pixels.
+        feature_dropout: rate on the channels that leave the backbone while training; a frozen network gives more of
+            them than a few thousand pictures can weigh.
     """
 
     model_type = "vlkd_smke_image"
@@ -39,6 +41,7 @@ class SmkeImageConfig(PreTrainedConfig):
     num_attention_heads: int = 6
     image_size: int = 224
     dropout: float = 0.0
+    feature_dropout: float = 0.0
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -37,6 +37,7 @@ class SmkeImageEncoder(PreTrainedModel):
         self.token_type = TypeEmbedding(config.hidden_size if self.grid else width) if token_type else None
         if self.token_type is not None and not self.grid:
             self.token_type.add_to_output_of(_transformer_input(self.backbone))
+        self.feature_dropout = nn.Dropout(config.feature_dropout)
         self.embed: nn.Module = nn.Identity()
         self.position_embedding: nn.Parameter | None = None
         if self.grid:
@@ -116,7 +117,7 @@ class SmkeImageEncoder(PreTrainedModel):
                 "Give pixel_values, or token_type='after'."
             )
         tokens = self.backbone_features(pixel_values) if backbone_features is None else backbone_features
-        tokens = self.embed(tokens)
+        tokens = self.embed(self.feature_dropout(tokens))
         if self.position_embedding is not None:
             tokens = tokens + self.position_embedding
             tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1)
@@ -140,7 +141,7 @@ def _build_backbone(config: SmkeImageConfig) -> tuple[nn.Module, int, bool]:
     options = config.backbone_options or {}
     backbone = timm.create_model(config.backbone_name, pretrained=False, num_classes=0, **options)
     if hasattr(backbone, "blocks") and hasattr(backbone, "cls_token"):
-        return backbone, backbone.num_features, False
+        return backbone, int(backbone.num_features), False
     channels = [info["num_chs"] for info in backbone.feature_info]
     wanted = config.feature_layers or [-1]
     return backbone, sum(backbone.num_features if layer == -1 else channels[layer] for layer in wanted), True

@@ -59,11 +59,14 @@ def test_the_block_is_equations_50_to_52() -> None:
 @torch.no_grad()
 def test_the_class_token_alone_is_the_class_token_of_all(shared: str) -> None:
     """Computing one query in the place of all is a short cut, not another model."""
-    model = make_smke(shared=shared)
-    few, all_tokens = model.encode_image(PIXELS), model.encode_image(PIXELS, tokens=True)
-    for name in ("layer1", "layer2", "layer3"):
-        torch.testing.assert_close(getattr(few, name), getattr(all_tokens, name))
-    torch.testing.assert_close(all_tokens.tokens2[:, CLS], few.layer2)
+    wide = {"image_config": image_config(hidden_size=2 * WIDTH), "hidden_size": 2 * WIDTH}  # the texts are mapped to it
+    for changes in ({}, {"text_summary": "mean"}, {"text_summary": "mean", **wide}):
+        model = make_smke(shared=shared, **changes)
+        for encode, given in ((model.encode_image, {"pixel_values": PIXELS}), (model.encode_text, TEXTS)):
+            few, all_tokens = encode(**given), encode(**given, tokens=True)
+            for name in ("layer1", "layer2", "layer3"):
+                torch.testing.assert_close(getattr(few, name), getattr(all_tokens, name))
+            torch.testing.assert_close(all_tokens.tokens2[:, CLS], few.layer2)
 
 
 @pytest.mark.parametrize("backbone", ["vit", "beit", "timm-vit", "cnn"])

@@ -115,9 +115,12 @@ class SmkeModel(PreTrainedModel):
             raise ValueError("Give exactly one of input_ids and text_hidden_states.")
         if text_hidden_states is None:
             text_hidden_states = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        hidden = self.text_embed(text_hidden_states)
+        hidden = text_hidden_states
         if self.config.text_summary == "mean":
             hidden = torch.cat([_masked_mean(hidden, attention_mask), hidden[:, 1:]], dim=1)
+        if self.config.shared == "mlp" and not tokens:
+            hidden = hidden[:, :1]  # the MLP reads no other token
+        hidden = self.text_embed(hidden)
         if self.text_type is not None and self.config.token_type != "before":
             hidden = self.text_type(hidden, self.type_scale)
         return self.shared_encoder(self.dropout(hidden), attention_mask, tokens=tokens, attention=attention)
@@ -218,7 +221,7 @@ class SmkeModel(PreTrainedModel):
             **self._reduced(text, teacher_patches),
         )
 
-    def _scale_of_embedding(self, logit_scale: torch.Tensor) -> torch.Tensor:
+    def _scale_of_embedding(self, logit_scale: torch.Tensor) -> torch.Tensor | float:
         layers = self.config.contrast_layers
         return logit_scale[layers.index(self.config.embedding_layer)] if self.config.embedding_layer in layers else 1.0
 

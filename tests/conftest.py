@@ -166,3 +166,68 @@ def tiny_bundle(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("tiny") / "bundle"
     export_bundle(tiny_student, folder, ExportSettings())
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_smke_student() -> Callable[..., Path]:
+    """``make_smke_student(folder, shared="mlp")``: a saved S-SMKE student with random weights and its processor.
+
+    ``backbone`` is ``vit`` or ``cnn``; the tokenizer cuts "circles" into two pieces, and knows no "zebra".
+    """
+
+    def make(folder: Path, backbone: str = "vit", image: dict[str, Any] | None = None, **changes: Any) -> Path:
+        import torch
+        from transformers import BertConfig, BertTokenizerFast, CLIPImageProcessorPil
+
+        from vlkd_hub.models.smke import SmkeConfig, SmkeImageConfig, SmkeModel, SmkeProcessor
+
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        words = "a the red blue green small circle square ##s dog dogs on of two , . ?".split()
+        narrow = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        kinds: dict[str, dict[str, Any]] = {
+            "vit": {
+                "backbone_type": "hf",
+                "backbone_name": None,
+                "backbone_config": {"model_type": "vit", **narrow, "image_size": 32, "patch_size": 8},
+            },
+            "cnn": {"backbone_name": "test_efficientnet", "grid_size": 3},
+        }
+        torch.manual_seed(0)
+        config = SmkeConfig(
+            image_config=SmkeImageConfig(**(kinds[backbone] | {"hidden_size": 16, "image_size": 32} | (image or {}))),
+            text_config=BertConfig(vocab_size=len(special) + len(words), max_position_embeddings=64, **narrow),
+            **({"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "head_size": 10} | changes),
+        )
+        model = SmkeModel(config).eval()
+        with torch.no_grad():  # at 0.02 every answer would be next to every other
+            for name, parameter in model.named_parameters():
+                if parameter.dim() > 1 and "logit_scale" not in name:
+                    parameter.add_(0.2 * torch.randn_like(parameter))
+        vocabulary = {word: number for number, word in enumerate([*special, *words])}
+        size = {"height": 32, "width": 32}
+        processor = SmkeProcessor(
+            CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size),
+            BertTokenizerFast(vocab=vocabulary, model_max_length=32),
+        )
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def smke_student(make_smke_student: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one with a vision Transformer and a shared block: 4 x 4 patches."""
+    return make_smke_student(tmp_path_factory.mktemp("smke") / "student")
+
+
+@pytest.fixture(scope="session")
+def smke_bundle(smke_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its bundle, with the graphs that match words with patches."""
+    from vlkd_export.onnx.export import export_bundle
+    from vlkd_export.settings import ExportSettings
+
+    folder = tmp_path_factory.mktemp("smke") / "bundle"
+    export_bundle(smke_student, folder, ExportSettings(match_words=True))
+    return folder

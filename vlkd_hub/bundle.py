@@ -22,6 +22,7 @@ __all__ = [
     "BundleFile",
     "GenerationSpec",
     "Manifest",
+    "MatchingSpec",
     "embedding_fingerprint",
     "read_manifest",
     "write_manifest",
@@ -35,6 +36,7 @@ PRECISIONS = ("fp32", "fp16", "int8", "int4")
 EXPORT_AGAIN = "Export the student again: vlkd export STUDENT --output BUNDLE"
 
 EMBEDDING_FILES = ("onnx/image_encoder.onnx", "onnx/text_encoder.onnx", "preprocessor_config.json", "tokenizer.json")
+MATCHING_FILES = ("onnx/image_tokens.onnx", "onnx/text_tokens.onnx")
 GENERATION_FILES = ("onnx/cross_attention.onnx", "onnx/decoder.onnx", "processor_config.json")
 
 
@@ -60,6 +62,18 @@ class GenerationSpec:
     num_heads: int
     head_dim: int
     vocab_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingSpec:
+    """What the graphs ``image_tokens`` and ``text_tokens`` give: unit vectors of patches and of words."""
+
+    rows: int
+    columns: int
+    width: int
+    """Numbers in a vector."""
+    attention: bool
+    """Whether ``image_tokens`` gives the self-attention of the patches too. A shared MLP has none to give."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +111,8 @@ class Manifest:
     latency: dict[str, Any] = field(default_factory=dict)
     """Milliseconds, with the machine and its load."""
     quantization: dict[str, Any] = field(default_factory=dict)
+    matching: MatchingSpec | None = None
+    """None for a bundle without the graphs that match words with patches."""
     fingerprint: str = ""
     files: dict[str, BundleFile] = field(default_factory=dict)
     checksum: str = ""
@@ -147,6 +163,8 @@ def _check_values(manifest: Manifest) -> None:
         for name, token in ids.items():
             if token is not None and not 0 <= token < manifest.generation.vocab_size:
                 raise ValueError(f"{MANIFEST_NAME}: {name} is {token}, outside the vocabulary")
+    if manifest.matching is not None:
+        sizes |= {name: getattr(manifest.matching, name) for name in ("rows", "columns", "width")}
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{MANIFEST_NAME}: {name} is {value}, expected 1 or more")
@@ -276,6 +294,7 @@ def read_manifest(directory: str | Path, verify: bool = True) -> Manifest:
 
 def _check_complete(manifest: Manifest, directory: Path) -> None:
     needed = EMBEDDING_FILES + (GENERATION_FILES if manifest.generation is not None else ())
+    needed += MATCHING_FILES if manifest.matching is not None else ()
     absent = [name for name in needed if name not in manifest.files]
     if absent:
         raise BundleError(f"The bundle {directory} lacks {', '.join(absent)}. {EXPORT_AGAIN}")

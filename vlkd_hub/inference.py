@@ -16,8 +16,10 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcesso
 
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.hub.folders import student_folder
-from vlkd_hub.models import VlkdForConditionalGeneration
+from vlkd_hub.models import SmkeModel, VlkdForConditionalGeneration
 from vlkd_hub.picture_cache import PictureCache
+from vlkd_hub.runtime.image_processing import ImageProcessor
+from vlkd_hub.runtime.matching import WordMatch, match_words, words_of
 
 __all__ = ["TorchStudent", "load_processor"]
 
@@ -112,6 +114,26 @@ class TorchStudent:
             for at in self._batches(len(texts))
         ]
         return np.concatenate(rows) if rows else np.zeros((0, self._dim), np.float32)
+
+    @torch.inference_mode()
+    def match_words(self, image: Image.Image, text: str) -> WordMatch:
+        """Find the words of a text in a picture: see :class:`vlkd_hub.runtime.matching.WordMatch`.
+
+        Raises:
+            InvalidInputError: the model does not compare words with patches.
+        """
+        if not isinstance(self.model, SmkeModel):
+            raise InvalidInputError(
+                f"{type(self.model).__name__} was not made to compare words with patches; only an S-SMKE student is."
+            )
+        encoding = self.processor.tokenizer(text, truncation=True)
+        tokens = self.model.get_text_tokens(**self._tokens([text]))[0].cpu().numpy()
+        pixels = self._pixels([image])
+        patches = self.model.get_image_tokens(pixels)[0].cpu().numpy()
+        attends = self.model.config.shared == "transformer"
+        attention = self.model.get_image_attention(pixels)[0].float().cpu().numpy() if attends else None
+        region = ImageProcessor.from_config(self.processor.image_processor.to_dict()).region(image.size)
+        return match_words(words_of(text, encoding.encodings[0]), tokens, patches, attention, region)
 
     def caption(
         self, images: Sequence[Image.Image], *, num_beams: int | None = None, max_new_tokens: int | None = None

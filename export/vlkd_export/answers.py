@@ -20,7 +20,16 @@ from vlkd_export.sketch import sketch
 from vlkd_hub.runtime import OnnxStudent
 from vlkd_hub.runtime.decoder import CachedDecoder
 
-__all__ = ["BEAMS", "BEAM_PICTURES", "Answers", "Sketches", "onnx_answers", "taking_part", "vocabulary_digest"]
+__all__ = [
+    "BEAMS",
+    "BEAM_PICTURES",
+    "MATCHED",
+    "Answers",
+    "Sketches",
+    "onnx_answers",
+    "taking_part",
+    "vocabulary_digest",
+]
 
 BEAMS = 3
 BEAM_PICTURES = 16
@@ -28,6 +37,8 @@ BEAM_PICTURES = 16
 SKETCHED_PICTURES = 8
 SKETCHED_TEXTS = 2
 """Texts a task whose logits are sketched at each step."""
+MATCHED = ("image_tokens", "image_attention")
+"""What the graph ``image_tokens`` gives, in order."""
 
 Texts = dict[str, list[list[int]]]
 """Task -> tokens of each picture that takes part."""
@@ -112,6 +123,8 @@ def _texts(
 
 def _sketches(student: OnnxStudent, pictures: Sequence[GoldenPicture], greedy: Texts) -> Sketches:
     found = Sketches()
+    if "image_tokens" in student.sessions:
+        _sketch_matching(student, pictures, found)
     if student.manifest.generation is None:
         return found
     for picture in pictures[:SKETCHED_PICTURES]:
@@ -124,6 +137,17 @@ def _sketches(student: OnnxStudent, pictures: Sequence[GoldenPicture], greedy: T
         for picture, tokens in zip(some, rows, strict=False):
             found.add(f"{task}_logits", _logits(student, task, picture, tokens))
     return found
+
+
+def _sketch_matching(student: OnnxStudent, pictures: Sequence[GoldenPicture], found: Sketches) -> None:
+    for picture in pictures[:SKETCHED_PICTURES]:
+        outputs = student.sessions["image_tokens"].run(None, {"pixel_values": student.image_processor([picture.image])})
+        for name, output in zip(MATCHED, outputs, strict=False):
+            found.add(name, output)
+    for text in TEXTS:
+        input_ids, mask = student.text_processor([text])
+        (tokens,) = student.sessions["text_tokens"].run(None, {"input_ids": input_ids, "attention_mask": mask})
+        found.add("text_tokens", tokens[mask.astype(bool)][None])
 
 
 def _logits(student: OnnxStudent, task: str, picture: GoldenPicture, tokens: list[int]) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vlkd_export.answers import taking_part
+from vlkd_export.answers import MATCHED, taking_part
 from vlkd_export.golden import TEXTS, GoldenPicture
 from vlkd_export.torch_reference import TorchReference
 from vlkd_hub.errors import ParityError
@@ -66,6 +66,8 @@ def check_tensors(
         graphs["decoder"] = _decoder_pairs
     if "model" in student.sessions:
         graphs["model"] = _monolith_pairs
+    if "image_tokens" in student.sessions:
+        graphs |= {"image_tokens": _image_token_pairs, "text_tokens": _text_token_pairs, "matching": _matching_pairs}
     reports = []
     with torch.no_grad():
         for graph, pairs_of in graphs.items():
@@ -80,7 +82,7 @@ def check_tensors(
     return reports
 
 
-RANKED = ("search", "decoder", "model")
+RANKED = ("search", "decoder", "model", "matching")
 """What is read by its largest value."""
 Pair = tuple[str, torch.Tensor, NDArray[np.float32]]
 
@@ -130,6 +132,45 @@ def _search_pairs(reference: TorchReference, student: OnnxStudent, pictures: Seq
     found = student.embed_images([picture.image for picture in pictures]) @ student.embed_texts(texts).T
     yield "cosines of pictures with texts", expected, found
     yield "cosines of texts with pictures", expected.t().contiguous(), np.ascontiguousarray(found.T)
+
+
+def _image_token_pairs(
+    reference: TorchReference, student: OnnxStudent, pictures: Sequence[GoldenPicture]
+) -> Iterator[Pair]:
+    """Patches and their attention, of one picture and, where the bundle takes that, of several at once."""
+    for some in (pictures[:1], pictures[: student.batch_size][:BATCH]):
+        pixels = reference.pixels(some)
+        outputs = student.sessions["image_tokens"].run(None, {"pixel_values": pixels.numpy()})
+        for name, expected, found in zip(MATCHED, reference.match_image(pixels), outputs, strict=False):
+            yield f"{name} of {len(some)} pictures", expected, found
+
+
+def _text_token_pairs(
+    reference: TorchReference, student: OnnxStudent, pictures: Sequence[GoldenPicture]
+) -> Iterator[Pair]:
+    """Tokens of texts; what stands behind the end of a text is never compared with a patch."""
+    for some in (list(TEXTS[:1]), list(TEXTS[: student.batch_size]), _captions(pictures)[: student.batch_size]):
+        if some:
+            input_ids, mask = reference.texts(some)
+            feeds = {"input_ids": input_ids.numpy(), "attention_mask": mask.numpy()}
+            (found,) = student.sessions["text_tokens"].run(None, feeds)
+            seen = mask.bool()
+            yield f"text_tokens of {len(some)} texts", reference.match_text(input_ids, mask)[seen], found[seen.numpy()]
+
+
+def _matching_pairs(
+    reference: TorchReference, student: OnnxStudent, pictures: Sequence[GoldenPicture]
+) -> Iterator[Pair]:
+    """From picture and text to the cosines of every word with every patch: the best patch must be the same."""
+    for number, picture in enumerate(pictures[:BATCH]):
+        text = TEXTS[number % len(TEXTS)]
+        tokens = reference.match_text(*reference.texts([text]))[0]
+        cosines = tokens @ reference.match_image(reference.pixels([picture]))[0][0].t()
+        match = student.match_words(picture.image, text)
+        places = [word.tokens for word in student.text_processor.spell(text)[1]]
+        expected = torch.stack([cosines[list(some)].mean(dim=0) for some in places])
+        found = np.stack([word.scores.reshape(-1) for word in match.words])
+        yield f"words of {text!r} in {picture.name}", expected, found
 
 
 def _monolith_pairs(

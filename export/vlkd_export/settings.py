@@ -44,6 +44,8 @@ class ExportSettings:
     """Write one more graph: pictures and texts in, vectors and scores with temperature out."""
     preprocessing_in_graph: bool = False
     """Write one more graph: uint8 pictures of any size in, vectors out."""
+    match_words: bool = False
+    """Write two more graphs: patches with their attention, and words, to be compared."""
     greedy_decoder: bool = True
     """Write one more graph: the decoder for greedy search, the size of another decoder. float32 only, where the output
     layer is large and a step of it is measured to be faster."""

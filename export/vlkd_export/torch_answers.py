@@ -9,6 +9,7 @@ import torch
 
 from vlkd_export.answers import (
     BEAMS,
+    MATCHED,
     SKETCHED_PICTURES,
     SKETCHED_TEXTS,
     Answers,
@@ -29,6 +30,7 @@ def torch_answers(
     pictures: Mapping[str, Sequence[GoldenPicture]],
     tokens: Mapping[str, Mapping[int, Texts]],
     with_scores: bool,
+    with_matching: bool,
 ) -> Answers:
     """Ask torch.
 
@@ -38,6 +40,7 @@ def torch_answers(
         pictures: name of the set -> its pictures; ``"drawn"`` must be there.
         tokens: name of the set -> number of beams -> torch's texts, as the gate has found them already.
         with_scores: score pictures against texts too.
+        with_matching: sketch what words and patches are compared by too.
     """
     input_ids, mask = reference.texts(TEXTS)
     text_embeds = reference.encode_text(input_ids, mask)[0]
@@ -45,6 +48,9 @@ def torch_answers(
     scores = None
     if with_scores:
         scores = (reference.exporter.logit_scale * image_embeds["drawn"] @ text_embeds.t()).numpy()
+    sketches = _sketches(reference, prompts, pictures["drawn"], tokens["drawn"].get(1, {}))
+    if with_matching:
+        _sketch_matching(reference, pictures["drawn"], sketches)
     return Answers(
         text_embeds=text_embeds.numpy(),
         text_ids=[ids[real.bool()].tolist() for ids, real in zip(input_ids, mask, strict=True)],
@@ -52,7 +58,7 @@ def torch_answers(
         image_embeds={name: embeds.numpy() for name, embeds in image_embeds.items()},
         greedy={name: tokens[name].get(1, {}) for name in pictures},
         beams={name: tokens[name].get(BEAMS, {}) for name in pictures},
-        sketches=_sketches(reference, prompts, pictures["drawn"], tokens["drawn"].get(1, {})),
+        sketches=sketches,
         scores=scores,
     )
 
@@ -75,3 +81,12 @@ def _sketches(
             prefix = torch.tensor([[start, *tokens[:-1]]])
             found.add(f"{task}_logits", np.asarray(reference.logits(task, [picture], prefix)[0]))
     return found
+
+
+def _sketch_matching(reference: TorchReference, pictures: Sequence[GoldenPicture], found: Sketches) -> None:
+    for picture in pictures[:SKETCHED_PICTURES]:
+        for name, output in zip(MATCHED, reference.match_image(reference.pixels([picture])), strict=False):
+            found.add(name, output.numpy())
+    for text in TEXTS:
+        input_ids, mask = reference.texts([text])
+        found.add("text_tokens", reference.match_text(input_ids, mask)[mask.bool()][None].numpy())

@@ -74,6 +74,16 @@ class TorchReference:
         inputs = input_ids.to(self.device), attention_mask.to(self.device)
         return tuple(output.cpu() for output in self.exporter.towers.encode_text(*inputs))
 
+    @torch.no_grad()
+    def match_image(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """``(batch, 3, H, W)`` -> patches ``(batch, N, D)`` and, of a shared Transformer, their self-attention."""
+        return tuple(output.cpu() for output in self.exporter.match_image(pixels.to(self.device)))
+
+    @torch.no_grad()
+    def match_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """``(batch, length)`` twice -> ``(batch, length, D)``."""
+        return self.exporter.match_text(input_ids.to(self.device), attention_mask.to(self.device)).cpu()
+
     def embed_pictures(self, pictures: Sequence[GoldenPicture]) -> torch.Tensor:
         """Unit vectors, ``(pictures, dim)``, one picture at a time."""
         return torch.cat([self.encode_image(self.pixels([picture]))[0] for picture in pictures])

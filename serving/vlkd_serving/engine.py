@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from vlkd_hub.runtime.matching import WordMatch
 from vlkd_serving.admission import Admission
 from vlkd_serving.background import follow_index, show_index, unload_idle_models
 from vlkd_serving.canary import check_model
@@ -146,6 +147,15 @@ class Engine:
             )
         similarities: Floats = np.stack([text.embedding for text in texts]) @ encoded.embedding
         return similarities
+
+    async def match(self, picture: Picture, text: str, model: str | None = None) -> WordMatch:
+        """Where in a picture each word of a text is.
+
+        Raises:
+            NotFoundError: the model does not match words.
+        """
+        async with self._work(1, model, "match") as (served, deadline):
+            return await served.match(picture, text, deadline)
 
     async def search(self, question: SearchQuestion) -> SearchAnswer:
         """The items of the index that fit a text, a picture, or both; and the generation that answered."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlkd_hub.bundle import read_manifest
 from vlkd_hub.errors import InvalidInputError
 from vlkd_serving.model_pool import ModelSource
 from vlkd_serving.parts import OnnxParts
 from vlkd_serving.protocol import Parts, Student
 
-__all__ = ["SERVED", "LoadedModel", "load_model", "model_source", "named_bundles"]
+__all__ = ["MATCHING", "SERVED", "LoadedModel", "load_model", "model_source", "named_bundles", "require_matching"]
 
 SERVED = ("image_encoder", "text_encoder", "cross_attention", "decoder")
 """The graphs that a server runs. Others in a bundle are for other uses, and would only take memory."""
+MATCHING = ("image_tokens", "text_tokens")
+"""Those that it runs too where words are to be matched with patches."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +29,21 @@ class LoadedModel:
     name: str
 
 
-def load_model(bundle: Path, threads: int | None = None) -> LoadedModel:
+def load_model(bundle: Path, threads: int | None = None, *, match_words: bool = False) -> LoadedModel:
     """Load a bundle's student.
 
     Args:
         bundle: folder that ``vlkd export`` wrote.
         threads: of one inference; None lets the runtime choose.
+        match_words: open the graphs that match words with patches too, where it has them.
 
     Raises:
         BundleError: not a bundle, incomplete, or changed.
     """
     from vlkd_serving.runtime import OnnxStudent
 
-    student = OnnxStudent.from_pretrained(bundle, threads=threads, graphs=SERVED)
+    graphs = (*SERVED, *MATCHING) if match_words else SERVED
+    student = OnnxStudent.from_pretrained(bundle, threads=threads, graphs=graphs)
     return LoadedModel(student, student.manifest.fingerprint, bundle.resolve().name)
 
 
@@ -84,6 +89,15 @@ def model_source(
     if at_once:
         ahead = [load()]
     return ModelSource(name, load, ahead[0].fingerprint if ahead else None)
+
+
+def require_matching(bundles: Iterable[Path]) -> None:
+    """Raises :class:`InvalidInputError` unless one of the bundles can match words with patches."""
+    if not any(read_manifest(bundle, verify=False).matching for bundle in bundles):
+        raise InvalidInputError(
+            "--match-words: no bundle has the graphs for it. Export an S-SMKE student with vlkd export --match-words; "
+            "a bundle in fewer bits goes without."
+        )
 
 
 def named_bundles(values: list[str]) -> dict[str, Path]:

@@ -10,8 +10,9 @@ from PIL import Image
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime import GenerationSettings, OnnxStudent
 from vlkd_hub.runtime.decoder import CachedDecoder
+from vlkd_hub.runtime.matching import WordMatch
 from vlkd_hub.runtime.stepwise import Step, generate_stepwise
-from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats
+from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats, MatchItem
 
 __all__ = ["OnnxParts", "pad_contexts"]
 
@@ -26,9 +27,6 @@ class OnnxParts:
     def __init__(self, student: OnnxStudent) -> None:
         self.student = student
         self._text = student.text_processor
-        padding = self._text.tokenizer.padding or {}
-        self._pad_id = int(padding.get("pad_id", 0))
-        self._text_length: int | None = padding.get("length")  # a bundle of fixed shapes pads every text to this
 
     @property
     def fingerprint(self) -> str:
@@ -54,6 +52,11 @@ class OnnxParts:
     def tasks(self) -> tuple[str, ...]:
         """See :class:`vlkd_serving.protocol.Parts`; none where the bundle has no decoder."""
         return tuple(self._text.tasks) if self.student.manifest.generation is not None else ()
+
+    @property
+    def matches_words(self) -> bool:
+        """See :class:`vlkd_serving.protocol.Parts`; only where the bundle has these graphs and they were opened."""
+        return self.student.matches_words
 
     def preprocess(self, image: Image.Image) -> Floats:
         """See :class:`vlkd_serving.protocol.Parts`."""
@@ -86,17 +89,21 @@ class OnnxParts:
 
     def encode_texts(self, tokens: Sequence[list[int]]) -> list[EncodedText]:
         """See :class:`vlkd_serving.protocol.Parts`."""
-        lengths = [len(row) for row in tokens]
-        shape = (len(tokens), self._text_length or max(lengths))
-        input_ids = np.full(shape, self._pad_id, dtype=np.int64)
-        mask = np.zeros(shape, dtype=np.int64)
-        for row, ids in enumerate(tokens):
-            input_ids[row, : len(ids)] = ids
-            mask[row, : len(ids)] = 1
-        embeds, states = self.student.encode_text(input_ids, mask)
+        embeds, states = self.student.encode_text(*self._text.pad(tokens))
         return [
-            EncodedText(embeds[row].copy(), states[row, :length].copy(), length) for row, length in enumerate(lengths)
+            EncodedText(embeds[row].copy(), states[row, : len(ids)].copy(), len(ids)) for row, ids in enumerate(tokens)
         ]
+
+    def match_item(self, image: Image.Image, text: str) -> MatchItem:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        tokens, words = self._text.spell(text)
+        return MatchItem(self.preprocess(image), self.student.image_processor.region(image.size), tokens, words)
+
+    def match(self, items: Sequence[MatchItem]) -> list[WordMatch]:
+        """See :class:`vlkd_serving.protocol.Parts`."""
+        pixels = np.stack([item.pixels for item in items])
+        texts = [(item.tokens, item.words) for item in items]
+        return self.student.match_pixels(pixels, texts, [item.region for item in items])
 
     def write(
         self, contexts: Sequence[Floats], settings: GenerationSettings, dropped: Collection[int]

@@ -12,7 +12,7 @@ from vlkd_serving.encoder_cache import EncoderCache, picture_key
 from vlkd_serving.errors import DeadlineError
 from vlkd_serving.images import PictureLimits, decode_base64, decode_picture
 from vlkd_serving.metrics import Metrics
-from vlkd_serving.protocol import EncodedPicture, Floats, Parts
+from vlkd_serving.protocol import EncodedPicture, Floats, MatchItem, Parts
 from vlkd_serving.security.fetch import Fetcher, is_url
 from vlkd_serving.settings import ServerSettings
 
@@ -73,6 +73,17 @@ class PrePool:
             return PreparedPicture(key, None, parts.preprocess(decode_picture(content, self._limits, param)))
 
         return await self.run(work, deadline)
+
+    async def match_item(self, picture: Picture, text: str, parts: Parts, param: str, deadline: float) -> MatchItem:
+        """Decode a picture and cut a text into words, to be compared.
+
+        Raises:
+            ServingError: the picture cannot be used; ``param`` names the field.
+            DeadlineError: not done in time.
+        """
+        return await self.run(
+            lambda: parts.match_item(decode_picture(self._bytes(picture, param), self._limits, param), text), deadline
+        )
 
     def _bytes(self, picture: Picture, param: str) -> bytes:
         if isinstance(picture, bytes):

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["EncodedPicture", "EncodedText", "Floats", "Parts", "Student"]
+from vlkd_hub.runtime.matching import Word, WordMatch
+
+__all__ = ["EncodedPicture", "EncodedText", "Floats", "MatchItem", "Parts", "Student"]
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -38,6 +40,13 @@ class Student(Protocol):
         max_new_tokens: int | None = None,
     ) -> Sequence[str]:
         """One short answer a (picture, question) pair."""
+
+    @property
+    def matches_words(self) -> bool:
+        """Whether :meth:`match_words` can be asked."""
+
+    def match_words(self, image: Image.Image, text: str) -> WordMatch:
+        """Compare the words of a text with the patches of a picture."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,23 @@ class EncodedText:
     tokens: int
 
 
+@dataclass(frozen=True)
+class MatchItem:
+    """A picture and a text whose words are looked for in it.
+
+    Args:
+        pixels: (3, H, W).
+        region: what they show of the picture, see :class:`vlkd_hub.runtime.matching.WordMatch`.
+        tokens: of the text, without padding.
+        words: of the text.
+    """
+
+    pixels: Floats
+    region: tuple[float, float, float, float]
+    tokens: list[int]
+    words: list[Word]
+
+
 class Parts(Protocol):
     """The parts of one model, each of which has a batcher of its own in the engine."""
 
@@ -90,6 +116,10 @@ class Parts(Protocol):
     def tasks(self) -> tuple[str, ...]:
         """What it can write, for example ``("caption", "vqa")``."""
 
+    @property
+    def matches_words(self) -> bool:
+        """Whether :meth:`match` can be asked."""
+
     def preprocess(self, image: Image.Image) -> Floats:
         """One RGB picture to ``pixel_values``, (3, H, W)."""
 
@@ -110,6 +140,12 @@ class Parts(Protocol):
 
     def encode_texts(self, tokens: Sequence[list[int]]) -> list[EncodedText]:
         """Run the text encoder on a batch of token ids, padded to its longest."""
+
+    def match_item(self, image: Image.Image, text: str) -> MatchItem:
+        """Make one RGB picture and one text ready for :meth:`match`."""
+
+    def match(self, items: Sequence[MatchItem]) -> list[WordMatch]:
+        """Compare the words of each text with the patches of its picture."""
 
     def write(self, contexts: Sequence[Floats], settings: Any, dropped: Collection[int]) -> Iterator[Any]:
         """Write a text for each context (tokens, width), one :class:`vlkd_hub.runtime.stepwise.Step` at a time."""

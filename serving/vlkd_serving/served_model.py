@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from vlkd_hub.errors import InvalidInputError
+from vlkd_hub.runtime.matching import WordMatch
 from vlkd_hub.runtime.stepwise import Written
 from vlkd_serving.batching import DynamicBatcher
 from vlkd_serving.context import current
 from vlkd_serving.encoder_cache import EncoderCache
-from vlkd_serving.errors import UnprocessableError
+from vlkd_serving.errors import NotFoundError, UnprocessableError
 from vlkd_serving.memory import collector_passes_over, collector_sees_again
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.pre import Picture, PrePool
-from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats, Parts
+from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats, MatchItem, Parts
 from vlkd_serving.settings import ServerSettings
 from vlkd_serving.slots import Slots
 from vlkd_serving.writing import ContinuousWriter, TokenListener
@@ -74,6 +75,9 @@ class ServedModel:
         self._texts: DynamicBatcher[list[int], EncodedText] = DynamicBatcher(
             "text_encoder", lambda items, _: parts.encode_texts(items), **sizes, **common
         )
+        self._matches: DynamicBatcher[MatchItem, WordMatch] = DynamicBatcher(
+            "match", lambda items, _: parts.match(items), **sizes, **common
+        )
         self._writer = ContinuousWriter(
             "decoder",
             parts.write,
@@ -85,20 +89,25 @@ class ServedModel:
 
     def start(self) -> None:
         """Start the batchers; call it inside the running event loop."""
-        for part in (self._pictures, self._texts, self._writer):
+        for part in self._batchers:
             part.start()
         collector_passes_over()
 
     async def stop(self) -> None:
         """Stop the batchers; what waits in them fails."""
-        for part in (self._pictures, self._texts, self._writer):
+        for part in self._batchers:
             await part.stop()
         collector_sees_again()
 
     @property
     def alive(self) -> bool:
         """Whether every batcher works."""
-        return self._pictures.alive and self._texts.alive and self._writer.alive
+        return all(part.alive for part in self._batchers)
+
+    @property
+    def _batchers(self) -> tuple[DynamicBatcher[Any, Any] | ContinuousWriter, ...]:
+        matches = (self._matches,) if self.parts.matches_words else ()
+        return (self._pictures, self._texts, self._writer, *matches)
 
     async def encode_picture(self, picture: Picture, param: str, deadline: float) -> EncodedPicture:
         """Embedding and states of one picture, from the cache or from the encoder.
@@ -159,6 +168,27 @@ class ServedModel:
         priority = current().priority
         written = await self._writer.submit(context, settings, deadline, priority=priority, on_token=on_token)
         return written, prompt.tokens
+
+    async def match(self, picture: Picture, text: str, deadline: float) -> WordMatch:
+        """Look for the words of a text in a picture.
+
+        Raises:
+            NotFoundError: the model does not match words.
+            UnprocessableError: the picture cannot be read.
+        """
+        if not self.parts.matches_words:
+            raise NotFoundError(
+                f"The model '{self.name}' does not match words with patches here: that takes a bundle exported with "
+                "--match-words, and `vlkd serve --match-words`.",
+                "model",
+            )
+        with self._matches.expect():
+            item = await self._pre.match_item(picture, text, self.parts, "image", deadline)
+        priority = current().priority
+        try:
+            return await self._matches.submit(item, deadline, priority=priority, length=len(item.tokens))
+        except UnprocessableError as error:
+            raise UnprocessableError(error.message, "image") from None
 
     def require_task(self, task: str) -> None:
         """Raises :class:`UnprocessableError` unless the model has this task."""

@@ -125,6 +125,52 @@ def test_empty_and_broken_input_is_explained(address: str, driver: ModuleType, c
         assert "Traceback" not in page.content()
 
 
+def test_a_click_on_a_word_shows_its_patches(
+    driver: ModuleType, chromium: str, smke_bundle: Path, circles: Path, tmp_path: Path
+) -> None:
+    """A person uploads a picture, types a sentence, clicks on words: both drawings change with each."""
+    problems: list[str] = []
+    with (
+        driver.running_demo("--model", smke_bundle, "--threads", 1, "--port", 0) as address,
+        driver.open_page(address, chromium) as page,
+    ):
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.get_by_role("tab", name="Words and patches").click()
+        page.locator("#words-button").click()
+        page.get_by_text("Choose a picture first.").first.wait_for()
+        upload(page, "words-picture", circles / "red.png")
+        page.locator("#words-picture img").wait_for()
+        page.locator("#words-text textarea").fill("two red circles")
+        page.locator("#words-button").click()
+        page.locator("#words-patches img").wait_for()
+        labels = page.locator("#words-words label")
+        assert labels.all_inner_texts() == ["two", "red", "circles"]
+        page.wait_for_function("document.querySelectorAll('#words-words label.selected').length == 1")
+        shown: dict[str, tuple[str, str]] = {}
+        for word in ("two", "circles"):
+            labels.filter(has_text=word).click()
+            page.wait_for_function(f"document.querySelector('#words-status').innerText.startsWith('{word}: best in')")
+            drawings = [page.locator(f"#words-{name} img").get_attribute("src") for name in ("patches", "attention")]
+            shown[word] = (str(drawings[0]), str(drawings[1]))
+        assert len({source for pair in shown.values() for source in pair}) == 4
+        upload_again(page, circles / "blue.png")
+        page.wait_for_function("document.querySelectorAll('#words-words label').length == 0")
+    assert problems == []
+
+
+def upload_again(page: Any, path: Path) -> None:
+    """Put another picture in the place of the first; the answers about the first go."""
+    page.locator("#words-picture button[aria-label='Clear'], #words-picture button[title='Clear']").first.click()
+    upload(page, "words-picture", path)
+    page.locator("#words-picture img").wait_for()
+
+
+def test_the_tab_is_for_models_that_match_words(address: str, driver: ModuleType, chromium: str) -> None:
+    """A captioning student has three tabs."""
+    with driver.open_page(address, chromium) as page:
+        assert page.get_by_role("tab").all_inner_texts() == ["Search", "Caption", "Ask"]
+
+
 def test_no_other_file_is_reachable(address: str, circle_index: Path, circles: Path) -> None:
     """The page hands out what it shows, and nothing else of this computer."""
     for path in ("/etc/passwd", circle_index / "MANIFEST", circles / "red.png", circles, Path.home() / ".env"):

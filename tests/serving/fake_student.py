@@ -37,6 +37,7 @@ class FakeStudent:
     precision = "fp32"
     max_tokens = 64
     tasks = ("caption", "vqa")
+    matches_words = False
 
     def __init__(self, delay_s: float = 0.0, step_s: float = 0.0) -> None:
         self.delay_s = delay_s

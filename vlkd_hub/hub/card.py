@@ -18,6 +18,11 @@ __all__ = ["MARK", "model_card"]
 
 MARK = "<!-- Written by `vlkd push`, and again by the next one. Take this line out to keep the page as it is. -->"
 TAGS = ("vision-language", "distillation", "vlkd-hub")
+KINDS = {
+    "vlkd": "a VLKD student",
+    "vlkd_dual_encoder": "a CLIP-style dual encoder",
+    "vlkd_smke": "an S-SMKE student",
+}
 SHARES = ("recall_at_1", "recall_at_5", "recall_at_10", "accuracy")
 """Metrics that are shares of one, shown in percent."""
 
@@ -105,9 +110,7 @@ def _sections(repo: RepoName, facts: CardFacts, found: list[Score]) -> Iterator[
 
 
 def _what(facts: CardFacts) -> str:
-    kind = {"vlkd": "a VLKD student", "vlkd_dual_encoder": "a CLIP-style dual encoder"}.get(
-        facts.model_type, f"a {facts.model_type} model"
-    )
+    kind = KINDS.get(facts.model_type, f"a {facts.model_type} model")
     forms = ["safetensors for transformers"] if facts.has_student else []
     forms += [f"ONNX ({facts.bundle.precision}, opset {facts.bundle.opset})"] if facts.bundle is not None else []
     return f"{kind[0].upper()}{kind[1:]}, as {' and as '.join(forms)}, made with vlkd-hub {__version__}."

@@ -77,6 +77,8 @@ def _interfaces(spec: GenerationSpec | None) -> dict[str, tuple[set[str], int]]:
     found: dict[str, tuple[set[str], int]] = {
         "image_encoder": ({"pixel_values"}, encoded),
         "text_encoder": ({"input_ids", "attention_mask"}, encoded),
+        "image_tokens": ({"pixel_values"}, 1),  # and the attention, where there is one
+        "text_tokens": ({"input_ids", "attention_mask"}, 1),
     }
     if spec is not None:
         cross, past = cache_names("cross", spec.num_layers), cache_names("past", spec.num_layers)

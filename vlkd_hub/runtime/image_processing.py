@@ -143,6 +143,25 @@ class ImageProcessor:
                 np.take(self.table[channel], pixels[..., channel], out=pixel_values[index, channel])
         return pixel_values
 
+    def region(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """What is seen of a picture: left, top, right and bottom of the crop in shares of its width and height.
+
+        Args:
+            size: width and height in pixels. Below 0 or above 1 is what was added in black.
+
+        Raises:
+            InvalidInputError: it is too thin to be resized.
+        """
+        resized = self._resized(size) if self.do_resize else size
+        wanted = self.output_size[::-1]
+        starts = [
+            (have - crop) // 2 if have >= crop else -math.ceil((crop - have) / 2)
+            for have, crop in zip(resized, wanted, strict=True)
+        ]
+        left, top = (start / have for start, have in zip(starts, resized, strict=True))
+        right, bottom = ((start + crop) / have for start, crop, have in zip(starts, wanted, resized, strict=True))
+        return left, top, right, bottom
+
     def _pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         if not isinstance(image, Image.Image):
             raise InvalidInputError(

@@ -20,18 +20,21 @@ from vlkd_hub.runtime.generation import generate
 from vlkd_hub.runtime.generation_settings import GenerationSettings, unsupported_options
 from vlkd_hub.runtime.guarded_session import check_interfaces
 from vlkd_hub.runtime.image_processing import ImageProcessor
+from vlkd_hub.runtime.matching import Word, WordMatch, match_words
 from vlkd_hub.runtime.providers import open_graph, provider_of, resolve_choice
 from vlkd_hub.runtime.shared_tables import shared_tables
 from vlkd_hub.runtime.text import TextProcessor
 
-__all__ = ["OPTIONAL_GRAPHS", "OnnxStudent", "read_generation_config"]
+__all__ = ["MATCHING_GRAPHS", "OPTIONAL_GRAPHS", "OnnxStudent", "read_generation_config"]
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 GENERATION_CONFIG = "generation_config.json"
-OPTIONAL_GRAPHS = ("model", "picture_encoder", "greedy_decoder")
-"""Opened where the bundle has them: scores of pictures against texts, vectors of uint8 pictures, greedy search."""
+MATCHING_GRAPHS = ("image_tokens", "text_tokens")
+OPTIONAL_GRAPHS = ("model", "picture_encoder", "greedy_decoder", *MATCHING_GRAPHS)
+"""Opened where the bundle has them: scores of pictures against texts, vectors of uint8 pictures, greedy search, words
+against patches."""
 PROMPTS_KEPT = 64
 """Encoded prompts that are kept: the caption prompt is the same for every picture."""
 
@@ -185,6 +188,46 @@ class OnnxStudent:
         feeds = {"pixel_values": pixel_values, "input_ids": input_ids, "attention_mask": attention_mask}
         scores: Floats = self.sessions["model"].run(["logits_per_image"], feeds)[0]
         return scores
+
+    @property
+    def matches_words(self) -> bool:
+        """Whether :meth:`match_words` can be asked."""
+        return set(MATCHING_GRAPHS) <= self.sessions.keys()
+
+    def match_words(self, image: Image.Image, text: str) -> WordMatch:
+        """Find the words of a text in a picture: see :class:`vlkd_hub.runtime.matching.WordMatch`.
+
+        Raises:
+            InvalidInputError: the bundle was exported without these graphs, or an item is no picture or no text.
+        """
+        self._need("image_tokens", "--match-words")
+        pixels = self.image_processor([image])
+        input_ids, words = self.text_processor.spell(text)
+        return self.match_pixels(pixels, [(input_ids, words)], [self.image_processor.region(image.size)])[0]
+
+    def match_pixels(
+        self,
+        pixel_values: Floats,
+        texts: Sequence[tuple[Sequence[int], Sequence[Word]]],
+        regions: Sequence[tuple[float, float, float, float]],
+    ) -> list[WordMatch]:
+        """Match pictures and texts row by row.
+
+        Args:
+            pixel_values: ``(batch, 3, H, W)``.
+            texts: tokens and words of each, as :meth:`TextProcessor.spell` gives them.
+            regions: what ``pixel_values`` shows of each picture.
+        """
+        input_ids, mask = self.text_processor.pad([ids for ids, _ in texts])
+        feeds = {"input_ids": input_ids, "attention_mask": mask}
+        found = []
+        for at in self._batches(texts) if self.manifest.fixed_shapes else [slice(None)]:
+            patches, *attention = self.sessions["image_tokens"].run(None, {"pixel_values": pixel_values[at]})
+            tokens = self.sessions["text_tokens"].run(None, {key: part[at] for key, part in feeds.items()})[0]
+            seen = attention[0] if attention else [None] * len(patches)
+            rows = zip(texts[at], tokens, patches, seen, regions[at], strict=True)
+            found += [match_words(words, *row) for (_, words), *row in rows]
+        return found
 
     def caption(
         self, images: Sequence[Image.Image], *, num_beams: int | None = None, max_new_tokens: int | None = None

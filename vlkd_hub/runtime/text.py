@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from vlkd_hub.errors import BundleError, InvalidInputError
+from vlkd_hub.runtime.matching import Word, words_of
 
 __all__ = ["TextProcessor"]
 
@@ -108,6 +109,32 @@ class TextProcessor:
         input_ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
         attention_mask = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
         return input_ids, attention_mask
+
+    def spell(self, text: str) -> tuple[list[int], list[Word]]:
+        """Return the tokens of one text, without padding, and its words among them.
+
+        Raises:
+            InvalidInputError: it is not a string.
+        """
+        if not isinstance(text, str):
+            raise InvalidInputError(f"Expected a text, got {type(text).__name__}.")
+        encoding = _unpanicked(self.tokenizer.encode, text)
+        real = [place for place, seen in enumerate(encoding.attention_mask) if seen]
+        words = words_of(text, encoding)
+        if real and real[0]:  # padded before the text
+            words = [replace(word, tokens=tuple(place - real[0] for place in word.tokens)) for word in words]
+        return [encoding.ids[place] for place in real], words
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return tokens of several texts as ``input_ids`` and ``attention_mask``, padded behind to the longest."""
+        padding: dict[str, Any] = self.tokenizer.padding or {}  # from_pretrained has enabled it
+        shape = (len(rows), padding.get("length") or max(map(len, rows)))
+        input_ids = np.full(shape, padding["pad_id"], dtype=np.int64)
+        mask = np.zeros(shape, dtype=np.int64)
+        for row, ids in enumerate(rows):
+            input_ids[row, : len(ids)] = ids
+            mask[row, : len(ids)] = 1
+        return input_ids, mask
 
     def task(self, name: str) -> dict[str, Any]:
         """Settings of one task of ``processor_config.json``.

@@ -26,6 +26,7 @@ Dtype = Annotated[str, typer.Option("--dtype", help=f"Numbers in the graphs: {',
 Optimize = Annotated[str, typer.Option("--optimize", help="O0 as traced, O1 cleaned, O2 fused too (onnxruntime only).")]
 Monolith = Annotated[bool, typer.Option("--monolith", help="One more graph: pictures and texts to vectors and scores.")]
 InGraph = Annotated[bool, typer.Option("--preprocessing-in-graph", help="One more graph: uint8 pictures of any size.")]
+MatchWords = Annotated[bool, typer.Option("--match-words", help="Two more graphs: words against patches (S-SMKE).")]
 Greedy = Annotated[
     bool,
     typer.Option(help="One more graph, where it is faster: greedy search that computes the likely words only."),
@@ -69,6 +70,7 @@ def export(
     ] = None,
     monolith: Monolith = False,
     preprocessing_in_graph: InGraph = False,
+    match_words: MatchWords = False,
     greedy_decoder: Greedy = True,
     no_dynamic_axes: Fixed = False,
     sequence_length: Length = 64,
@@ -118,6 +120,7 @@ def export(
         optimize=optimize,
         monolith=monolith,
         preprocessing_in_graph=preprocessing_in_graph,
+        match_words=match_words,
         greedy_decoder=greedy_decoder,
         dynamic_axes=not no_dynamic_axes,
         sequence_length=sequence_length,

@@ -97,7 +97,8 @@ def lineage_of(model: Any, path: Path) -> dict[str, Any]:
     Of folders that the trainer noted only the names go in: a bundle travels.
     """
     config = model.config
-    vision, text = config.vision_config, getattr(config, "text_encoder", None) or config.text_config
+    vision = getattr(config, "vision_config", None) or config.image_config
+    text = getattr(config, "text_encoder", None) or config.text_config
     backbone = getattr(vision, "backbone_name", None) or getattr(vision, "backbone_type", None) or vision.model_type
     lineage: dict[str, Any] = {
         "student_class": type(model).__name__,

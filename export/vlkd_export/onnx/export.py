@@ -78,6 +78,8 @@ def export_bundle(model_path: Path, output: Path, settings: ExportSettings, say:
         bundle.mkdir()
         write_settings(reference, bundle, draft.tasks)
         processor = ImageProcessor.from_pretrained(bundle)
+        if settings.match_words:
+            draft = replace(draft, matching=reference.exporter.matching(processor.output_size))
         reports = _write_graphs(reference, processor, bundle, draft.task, settings, say)
         draft = replace(draft, image_size=processor.output_size[0], clean_up=reports)
         write_manifest(bundle, draft)

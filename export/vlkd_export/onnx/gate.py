@@ -44,7 +44,14 @@ def pass_gate(
         found, tokens[name] = check_tokens(reference, student, some)
         reports[name] = [asdict(report) for report in found]
     prompts = {task: item["prompt"] for task, item in student.manifest.tasks.items()}
-    answers = torch_answers(reference, prompts, pictures, tokens, with_scores="model" in student.sessions)
+    answers = torch_answers(
+        reference,
+        prompts,
+        pictures,
+        tokens,
+        with_scores="model" in student.sessions,
+        with_matching="image_tokens" in student.sessions,
+    )
     write_certificate(bundle, answers, pictures, graph_opsets(bundle))
     return {
         "atol": atol,

@@ -34,6 +34,7 @@ def image_encoder_spec(
     *,
     fixed: bool = False,
     any_size: bool = False,
+    name: str = "image_encoder",
 ) -> GraphSpec:
     """The graph for pictures of ``height`` x ``width`` pixels.
 
@@ -44,12 +45,13 @@ def image_encoder_spec(
         outputs: names of what ``encode_image`` returns.
         fixed: one picture a run instead of batches of any size.
         any_size: square pictures of other sizes too; the tower must have been made ready for it.
+        name: of the graph.
     """
     axes: dict[int, Any] = {0: torch.export.Dim("batch")}
     if any_size:
         axes |= dict.fromkeys((2, 3), torch.export.Dim("size", min=32))
     return GraphSpec(
-        name="image_encoder",
+        name=name,
         module=ImageEncoder(model),
         example=(torch.rand(1 if fixed else 2, 3, height, width),),
         dynamic_shapes=None if fixed else (axes,),

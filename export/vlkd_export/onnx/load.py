@@ -8,6 +8,7 @@ from transformers import AutoConfig
 
 from vlkd_export.onnx.dual_encoder import DualEncoderExporter
 from vlkd_export.onnx.model_exporter import ModelExporter
+from vlkd_export.onnx.smke import SmkeExporter
 from vlkd_export.onnx.vlkd import VlkdExporter
 from vlkd_export.torch_reference import TorchReference
 from vlkd_hub.errors import InvalidInputError
@@ -19,6 +20,7 @@ __all__ = ["EXPORTERS", "load_reference"]
 EXPORTERS: dict[str, type[ModelExporter]] = {
     "vlkd": VlkdExporter,
     "vlkd_dual_encoder": DualEncoderExporter,
+    "vlkd_smke": SmkeExporter,
     "clip": DualEncoderExporter,
 }
 """``model_type`` of ``config.json`` -> exporter."""

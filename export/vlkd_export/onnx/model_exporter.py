@@ -17,7 +17,7 @@ from vlkd_export.onnx.monolith import monolith_spec
 from vlkd_export.onnx.picture_encoder import picture_encoder_spec
 from vlkd_export.onnx.text_encoder import text_encoder_spec
 from vlkd_export.settings import AUTO, TASKS, ExportSettings
-from vlkd_hub.bundle import GenerationSpec
+from vlkd_hub.bundle import GenerationSpec, MatchingSpec
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime import ImageProcessor
 
@@ -90,6 +90,25 @@ class ModelExporter(ABC):
     def generation(self, task: str) -> GenerationSpec | None:
         """What a caller of the decoder must know, or None for a task that only embeds."""
         return None
+
+    def matching(self, size: tuple[int, int]) -> MatchingSpec:
+        """What the graphs that match words with patches give, for pictures of ``size`` (height, width).
+
+        Raises:
+            InvalidInputError: the model class has none.
+        """
+        raise InvalidInputError(
+            f"{type(self.model).__name__} was not made to compare words with patches; only SmkeModel is. Leave "
+            "--match-words out."
+        )
+
+    def match_image(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Patches ``(B, N, D)`` and perhaps their attention ``(B, 1 + N, 1 + N)``, of a class that has them."""
+        raise NotImplementedError(f"{type(self).__name__} has no patches to match.")
+
+    def match_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Tokens ``(B, T, D)`` to compare with patches, of a class that has them."""
+        raise NotImplementedError(f"{type(self).__name__} has no tokens to match.")
 
     def graphs(
         self, settings: ExportSettings, task: str, processor: ImageProcessor

@@ -33,6 +33,7 @@ def text_encoder_spec(
     *,
     max_length: int | None = None,
     fixed_length: int | None = None,
+    name: str = "text_encoder",
 ) -> GraphSpec:
     """The graph for batches of any size and texts of any length that the encoder has positions for.
 
@@ -41,11 +42,12 @@ def text_encoder_spec(
         outputs: names of what ``encode_text`` returns.
         max_length: tokens that the encoder has positions for; None reads it from a VLKD student.
         fixed_length: one text of so many tokens a run instead.
+        name: of the graph.
     """
     positions = max_length or int(getattr(model.config.text_encoder, "max_position_embeddings", DEFAULT_POSITIONS))
     shape = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=positions)}
     return GraphSpec(
-        name="text_encoder",
+        name=name,
         module=TextEncoder(model),
         example=example_texts(fixed_length),
         dynamic_shapes=None if fixed_length else (shape, shape),

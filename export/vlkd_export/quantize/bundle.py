@@ -160,6 +160,7 @@ def _finish(bundle: Path, source: Path, manifest: Manifest, report: dict[str, An
         quantization=summary_of(report),
         evaluation={},
         latency={},
+        matching=None,
     )
     write_manifest(bundle, draft)
     say("asking the bundle the golden pictures")

@@ -29,7 +29,7 @@ def demo(
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one inference.")] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in this machine's browser.")] = False,
 ) -> None:
-    """Open a page to search, caption and ask, over a bundle (--model) or a running server (--url)."""
+    """Open a page to search, caption, ask and find words in pictures, over a bundle (--model) or a server (--url)."""
     if (model is None) == (url is None):
         raise InvalidInputError("Give either --model BUNDLE (with --index DIR to search) or --url of a running server.")
     if url is not None and index is not None:
@@ -56,5 +56,5 @@ def _backend(model: Path | None, index: Path | None, url: str | None, threads: i
 
     if model is None:
         return HttpBackend(str(url))
-    loaded = load_model(model, threads)
+    loaded = load_model(model, threads, match_words=True)
     return LocalBackend(loaded.student, LiveIndex(index, loaded.fingerprint) if index is not None else None)

@@ -26,6 +26,9 @@ def serve(
         str | None,
         typer.Option(help="Where the graphs run: cpu, cuda, openvino ...; measured: as `vlkd export` found fastest."),
     ] = None,
+    match_words: Annotated[
+        bool, typer.Option("--match-words", help="Answer /v1/match too, with bundles exported with --match-words.")
+    ] = False,
     keys: Annotated[Path | None, typer.Option("--keys", help="API keys, made by `vlkd keys add`.")] = None,
     cors: Annotated[list[str] | None, typer.Option("--cors", help="Origin whose pages may call; repeatable.")] = None,
     rate: Annotated[float, typer.Option("--rate", min=0, help="Requests a second for each key; 0: no limit.")] = 0.0,
@@ -50,7 +53,7 @@ def serve(
     from vlkd_serving.engine import Engine
     from vlkd_serving.index import LiveIndex, LiveWriter
     from vlkd_serving.index.live_writer import CompactionPolicy
-    from vlkd_serving.loading import model_source, named_bundles
+    from vlkd_serving.loading import MATCHING, SERVED, model_source, named_bundles, require_matching
     from vlkd_serving.server import run_server
     from vlkd_serving.settings import ServerSettings
     from vlkd_serving.tracing import enable_tracing
@@ -67,9 +70,13 @@ def serve(
         picture_cache_bytes=picture_cache_mb << 20,
         log_format="json" if log_json else "text",
     )
+    bundles = named_bundles(model)
+    if match_words:
+        require_matching(bundles.values())
+    graphs = (*SERVED, *MATCHING) if match_words else SERVED
     sources = [
-        model_source(name, path, threads, provider=provider, at_once=number == 0)
-        for number, (name, path) in enumerate(named_bundles(model).items())
+        model_source(name, path, threads, provider=provider, at_once=number == 0, graphs=graphs)
+        for number, (name, path) in enumerate(bundles.items())
     ]
     live = LiveIndex(index, str(sources[0].fingerprint)) if index is not None else None
     if live is not None and live.degraded:

@@ -1,3 +1,3 @@
-"""The browser demo: a page with three tabs, over a running server or in process."""
+"""The browser demo: a page with a tab a question, over a running server or in process."""
 
 from __future__ import annotations

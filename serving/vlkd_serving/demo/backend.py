@@ -7,13 +7,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+import numpy as np
 from PIL import Image
 
 from vlkd_hub._optional import require
 from vlkd_hub.errors import VlkdError
+from vlkd_hub.runtime.matching import MatchedWord, WordMatch
 from vlkd_serving.images import PictureLimits, decode_picture
 from vlkd_serving.index import Hit, LiveIndex
 from vlkd_serving.protocol import Student
+from vlkd_serving.schemas.base import PIXEL
 from vlkd_serving.texts import require_text
 
 __all__ = ["DemoBackend", "DemoError", "Found", "HttpBackend", "LocalBackend", "example_pictures"]
@@ -53,6 +56,12 @@ class DemoBackend(Protocol):
     def answer(self, content: bytes, question: str) -> str:
         """A short answer about an encoded picture."""
 
+    def matches_words(self) -> bool:
+        """Whether the model finds words in pictures; it raises nothing."""
+
+    def match_words(self, content: bytes, text: str) -> WordMatch:
+        """Where in an encoded picture each word of a text is."""
+
 
 class LocalBackend:
     """The student and the index in this process.
@@ -86,6 +95,15 @@ class LocalBackend:
         """See :class:`DemoBackend`."""
         question = require_text(question, "question", MAX_TEXT_CHARS)
         return self._student.answer([decode_picture(content, _LIMITS)], [question])[0]
+
+    def matches_words(self) -> bool:
+        """See :class:`DemoBackend`."""
+        return self._student.matches_words
+
+    def match_words(self, content: bytes, text: str) -> WordMatch:
+        """See :class:`DemoBackend`."""
+        text = require_text(text, "text", MAX_TEXT_CHARS)
+        return self._student.match_words(decode_picture(content, _LIMITS), text)
 
     def _require_index(self) -> LiveIndex:
         if self._index is None:
@@ -133,6 +151,25 @@ class HttpBackend:
         answer = self._ask("POST", "/v1/vqa", files={"image": content}, data={"question": question})
         return str(answer.json()["answer"])
 
+    def matches_words(self) -> bool:
+        """See :class:`DemoBackend`; asked of the server with a picture of one pixel."""
+        try:
+            self._ask("POST", "/v1/match", json={"image": PIXEL, "text": "a"})
+        except DemoError:
+            return False
+        return True
+
+    def match_words(self, content: bytes, text: str) -> WordMatch:
+        """See :class:`DemoBackend`."""
+        answer = self._ask("POST", "/v1/match", files={"image": content}, data={"text": text}).json()
+        left, top, right, bottom = answer["region"]
+        return WordMatch(
+            words=tuple(_word(each) for each in answer["words"]),
+            rows=answer["rows"],
+            columns=answer["columns"],
+            region=(left, top, right, bottom),
+        )
+
     def _ask(self, method: str, path: str, **body: Any) -> Any:
         try:
             response = self._client.request(method, path, **body)
@@ -153,6 +190,18 @@ class HttpBackend:
                 picture = decode_picture(self._ask("GET", result["image_url"]).content, _LIMITS)
                 found.append(Found(result["id"], result["score"], picture, _captions(result["metadata"])))
         return found
+
+
+def _word(answer: dict[str, Any]) -> MatchedWord:
+    attention = answer["attention"]
+    return MatchedWord(
+        text=answer["text"],
+        start=answer["start"],
+        end=answer["end"],
+        scores=np.array(answer["scores"], np.float32),
+        top=tuple((patch["row"], patch["column"]) for patch in answer["top"]),
+        attention=None if attention is None else np.array(attention, np.float32),
+    )
 
 
 def _captions(metadata: dict[str, Any]) -> tuple[str, ...]:

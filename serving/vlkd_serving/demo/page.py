@@ -1,25 +1,25 @@
-"""The page: tabs Search, Caption and Ask over a :class:`vlkd_serving.demo.backend.DemoBackend`."""
+"""The page over a :class:`vlkd_serving.demo.backend.DemoBackend`: tabs Search, Caption and Ask, and Words and patches
+for models that match words.
+"""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio when it is imported
 
 import gradio as gr
 from PIL import Image
 
-from vlkd_hub.errors import VlkdError
 from vlkd_serving.demo.backend import DemoBackend, Found
 from vlkd_serving.demo.style import CSS, HEADER, make_theme
+from vlkd_serving.demo.widgets import picture_examples, picture_input, status_line, timed
+from vlkd_serving.demo.words_tab import words_tab
 
 __all__ = ["build_page", "launch_page"]
 
-Value = TypeVar("Value")
 GalleryItems = list[tuple[Image.Image, str]]
 
 MAX_UPLOAD = "10mb"
@@ -44,6 +44,9 @@ def build_page(backend: DemoBackend, examples: Sequence[Found]) -> gr.Blocks:
             _caption_tab(backend, examples)
         with gr.Tab("Ask", id="ask"):
             _ask_tab(backend, examples)
+        if backend.matches_words():
+            with gr.Tab("Words and patches", id="words"):
+                words_tab(backend, examples)
     return page
 
 
@@ -95,7 +98,7 @@ def _search_tab(backend: DemoBackend, examples: Sequence[Found]) -> None:
             queries = _queries(examples)
             ready = gr.Examples([[query] for query in queries], [text], label="For example") if queries else None
         with gr.Column(scale=2, min_width=240):
-            picture = _picture_input("or look for pictures like this one", "search-picture", height=232)
+            picture = picture_input("or look for pictures like this one", "search-picture", height=232)
     status = gr.HTML(START, elem_classes=["vlkd-status", "vlkd-flat"], elem_id="search-status")
     gallery = _search_gallery(examples)
 
@@ -103,14 +106,14 @@ def _search_tab(backend: DemoBackend, examples: Sequence[Found]) -> None:
         if not query.strip():
             gr.Warning("Type what you are looking for first.", title="Nothing to search for")
             return gr.skip(), START
-        found, seconds = _timed(lambda: backend.search_text(query, int(k)))
-        return _gallery(found), _status(seconds, f"{len(found)} pictures, best first")
+        found, seconds = timed(lambda: backend.search_text(query, int(k)))
+        return _gallery(found), status_line(seconds, f"{len(found)} pictures, best first")
 
     def by_picture(path: str | None, k: int) -> tuple[GalleryItems, str]:
         if path is None:
             return gr.skip(), START
-        found, seconds = _timed(lambda: backend.search_picture(Path(path).read_bytes(), int(k)))
-        return _gallery(found), _status(seconds, f"{len(found)} pictures, the most alike first")
+        found, seconds = timed(lambda: backend.search_picture(Path(path).read_bytes(), int(k)))
+        return _gallery(found), status_line(seconds, f"{len(found)} pictures, the most alike first")
 
     outputs = [gallery, status]
     gr.on([button.click, text.submit], by_text, [text, count], outputs, api_name="search", show_progress="minimal")
@@ -136,8 +139,8 @@ def _search_gallery(examples: Sequence[Found]) -> gr.Gallery:
 def _caption_tab(backend: DemoBackend, examples: Sequence[Found]) -> None:
     with gr.Row():
         with gr.Column(min_width=280):
-            picture = _picture_input("Picture", "caption-picture")
-            _picture_examples(examples, picture)
+            picture = picture_input("Picture", "caption-picture")
+            picture_examples(examples, picture)
         with gr.Column(min_width=280):
             caption = gr.Textbox(
                 label="Caption",
@@ -153,8 +156,8 @@ def _caption_tab(backend: DemoBackend, examples: Sequence[Found]) -> None:
     def describe(path: str | None) -> tuple[str, str]:
         if path is None:
             return "", "Upload a picture, or pick an example."
-        text, seconds = _timed(lambda: backend.caption(Path(path).read_bytes()))
-        return text, _status(seconds, "described")
+        text, seconds = timed(lambda: backend.caption(Path(path).read_bytes()))
+        return text, status_line(seconds, "described")
 
     picture.change(describe, picture, [caption, status], api_name="caption", show_progress="minimal")
 
@@ -162,8 +165,8 @@ def _caption_tab(backend: DemoBackend, examples: Sequence[Found]) -> None:
 def _ask_tab(backend: DemoBackend, examples: Sequence[Found]) -> None:
     with gr.Row():
         with gr.Column(min_width=280):
-            picture = _picture_input("Picture", "ask-picture")
-            _picture_examples(examples, picture)
+            picture = picture_input("Picture", "ask-picture")
+            picture_examples(examples, picture)
         with gr.Column(min_width=280):
             question = gr.Textbox(label="Question", placeholder=QUESTIONS[0], elem_id="ask-question", max_length=1000)
             gr.Examples([[text] for text in QUESTIONS], [question], label="For example")
@@ -182,31 +185,11 @@ def _ask_tab(backend: DemoBackend, examples: Sequence[Found]) -> None:
             missing = "Choose a picture first." if path is None else "Type a question first."
             gr.Warning(missing, title="Nothing to answer")
             return "", missing
-        words, seconds = _timed(lambda: backend.answer(Path(path).read_bytes(), text))
-        return words, _status(seconds, "answered")
+        words, seconds = timed(lambda: backend.answer(Path(path).read_bytes(), text))
+        return words, status_line(seconds, "answered")
 
     events = [button.click, question.submit]
     gr.on(events, reply, [picture, question], [answer, status], api_name="ask", show_progress="minimal")
-
-
-def _picture_input(label: str, elem_id: str, height: int = 320) -> gr.Image:
-    picture = gr.Image(
-        label=label,
-        type="filepath",
-        format="png",
-        sources=["upload", "clipboard"],
-        height=height,
-        elem_id=elem_id,
-        buttons=[],
-    )
-    # The uploaded file itself, not what Gradio's decoders make of it: ours take three formats and check limits first.
-    picture.preprocess = lambda payload: payload.path if payload is not None else None  # type: ignore[method-assign]
-    return picture
-
-
-def _picture_examples(examples: Sequence[Found], picture: gr.Image) -> None:
-    if examples:
-        gr.Examples([[found.picture] for found in examples], [picture], label="For example", examples_per_page=8)
 
 
 def _queries(examples: Sequence[Found]) -> list[str]:
@@ -221,16 +204,3 @@ def _gallery(found: Sequence[Found], *, scores: bool = True) -> GalleryItems:
         words = each.captions[0] if each.captions else each.id
         items.append((each.picture, f"{each.score:.3f} · {words}" if scores else words))
     return items
-
-
-def _timed(ask: Callable[[], Value]) -> tuple[Value, float]:
-    """The answer and how long it took; an error becomes a message on the page."""
-    begin = time.perf_counter()
-    try:
-        return ask(), time.perf_counter() - begin
-    except VlkdError as error:
-        raise gr.Error(str(error), title="This did not work", print_exception=False) from None
-
-
-def _status(seconds: float, what: str) -> str:
-    return f"<b>{seconds * 1000:.0f} ms</b> · {what}"

@@ -38,6 +38,13 @@ CSS = """
 .vlkd-gallery .thumbnail-lg img { width: 100%; height: auto; aspect-ratio: 1; object-fit: cover; }
 .vlkd-gallery .caption-label { position: static; width: 100%; max-width: none; margin: 0; padding: 8px 10px;
   background: none; border: none; box-shadow: none; text-align: left; white-space: normal; font-size: 0.85rem; }
+.vlkd-words label { position: relative; padding: 6px 14px !important; border-radius: 999px !important; }
+.vlkd-words label input { position: absolute; opacity: 0; width: 100%; height: 100%; inset: 0; margin: 0;
+  cursor: pointer; }
+.vlkd-words label span { margin: 0 !important; }
+.vlkd-words label.selected { background: var(--primary-600) !important; color: white !important; }
+.vlkd-words label.selected span { color: white !important; }
+.vlkd-words label:has(input:focus-visible) { outline: 2px solid var(--primary-400); outline-offset: 2px; }
 @media (max-width: 640px) {
   .vlkd-gallery .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; }
   .vlkd-header h1 { font-size: 1.5rem; }

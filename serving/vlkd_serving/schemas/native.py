@@ -17,6 +17,10 @@ __all__ = [
     "EntailRequest",
     "HealthResponse",
     "Label",
+    "MatchRequest",
+    "MatchResponse",
+    "MatchedWord",
+    "Patch",
     "PutItemRequest",
     "SearchRequest",
     "SearchResponse",
@@ -95,6 +99,14 @@ class EntailRequest(Request):
     model: str | None = MODEL
 
 
+class MatchRequest(Request):
+    """A picture and a text whose words are looked for in it."""
+
+    image: str = Field(description=PICTURE, examples=[PIXEL])
+    text: str = Field(description="A sentence about the picture.", examples=["a red circle"])
+    model: str | None = MODEL
+
+
 class SearchResult(Answer):
     """One picture found."""
 
@@ -142,6 +154,40 @@ class ClassifyResponse(Answer):
     """Labels, best first; the scores add up to 1."""
 
     labels: list[Label]
+    model: str
+    latency_ms: float
+
+
+class Patch(Answer):
+    """A place in the grid that the picture is divided into."""
+
+    row: int
+    column: int
+    score: float = Field(description="Cosine similarity to the word.")
+
+
+class MatchedWord(Answer):
+    """One word with what the picture holds for it."""
+
+    text: str
+    start: int = Field(description="Place of its first character in the text.")
+    end: int = Field(description="Place behind its last character.")
+    scores: list[list[float]] = Field(description="Cosine similarity of every patch, a list for each row.")
+    top: list[Patch] = Field(description="The best patches, at most five, best first.")
+    attention: list[list[float]] | None = Field(
+        description="Self-attention of the best patch to every patch; null where the model's shared encoder has none."
+    )
+
+
+class MatchResponse(Answer):
+    """The words of the text, in order; what was cut off at the model's longest text is not among them."""
+
+    words: list[MatchedWord]
+    rows: int
+    columns: int
+    region: list[float] = Field(
+        description="What the grid divides: left, top, right, bottom in shares of the picture's width and height."
+    )
     model: str
     latency_ms: float
 

@@ -95,6 +95,22 @@ def test_planted_everywhere_the_student_still_answers(copy: Path, ran: Path) -> 
     assert not ran.exists()
 
 
+def test_planted_everywhere_an_smke_student_still_answers(
+    smke_student: Path, tmp_path: Path, ran: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for S-SMKE, whose nested configs are an image encoder's dict and any text encoder's."""
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = shutil.copytree(smke_student, tmp_path / "student")
+    (folder / "canary.py").write_text(canary_code(ran))
+    plant_in_files(folder, PLANTED, ("config.json", "processor_config.json", "tokenizer_config.json"))
+    plant_in_files(folder, PLANTED, ("preprocessor_config.json",))
+    student = TorchStudent.from_pretrained(folder)
+    assert len(student.match_words(Image.new("RGB", (40, 40)), "a red circle").words) == 3
+    assert type(student.model).__module__ == "vlkd_hub.models.smke.modeling_smke"
+    assert type(student.processor).__module__ == "vlkd_hub.models.smke.processing_smke"
+    assert not ran.exists()
+
+
 @pytest.mark.parametrize("own_generate", ["folder", "repository"])
 def test_a_task_cannot_bring_its_own_generate(own_generate: str, copy: Path, ran: Path) -> None:
     """A task's settings go to ``generate``, which would import the Python that ``custom_generate`` names."""

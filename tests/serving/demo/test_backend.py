@@ -83,3 +83,46 @@ def test_example_pictures_of_a_folder(repo_root: Path, fake: ModuleType) -> None
     folder = repo_root / "demos" / "pictures"
     examples = example_pictures(LocalBackend(fake.FakeStudent(), None), folder, 8)
     assert len(examples) == 8 and all(path.stat().st_size < 30_000 for path in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def matching_student(smke_bundle: Path) -> Any:
+    """One that finds words in pictures."""
+    from vlkd_serving.loading import load_model
+
+    return load_model(smke_bundle, 1, match_words=True).student
+
+
+def test_words_are_found_alike_both_ways(
+    matching_student: Any, make_client: Any, picture_bytes: Callable[..., bytes]
+) -> None:
+    """The match that the page draws is the same in process and over HTTP, but for the rounding there."""
+    from vlkd_serving.parts import OnnxParts
+
+    http = HttpBackend("http://testserver")
+    http._client = make_client(OnnxParts(matching_student), with_index=False)
+    local = LocalBackend(matching_student, None)
+    assert http.matches_words() and local.matches_words()
+    picture = picture_bytes("red", "PNG", (60, 40))
+    one, other = (each.match_words(picture, "two red circles.") for each in (http, local))
+    assert (one.rows, one.columns) == (other.rows, other.columns) == (4, 4)
+    np.testing.assert_allclose(one.region, other.region, atol=1e-4)
+    for found, expected in zip(one.words, other.words, strict=True):
+        assert (found.text, found.start, found.end, found.top) == (
+            expected.text,
+            expected.start,
+            expected.end,
+            expected.top,
+        )
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+        assert found.attention is not None and expected.attention is not None
+        np.testing.assert_allclose(found.attention, expected.attention, atol=1e-4)
+    for each in (http, local):
+        with pytest.raises(VlkdError, match="'text' must not be empty"):
+            each.match_words(picture, " ")
+
+
+def test_a_backend_that_finds_no_words(backend: DemoBackend) -> None:
+    """The page has no such tab then; nor where no server is."""
+    assert not backend.matches_words()
+    assert not HttpBackend("http://127.0.0.1:9").matches_words()

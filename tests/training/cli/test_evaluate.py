@@ -45,6 +45,17 @@ def test_torch_and_bundle_give_the_same_report(
     assert "Search: test, 3 pictures" in shown and "most frequent answer" in shown and "test, spice: SPICE" in shown
 
 
+def test_a_student_that_only_embeds(smke_student: Path, smke_bundle: Path, data: Path) -> None:
+    """S-SMKE in torch and as a bundle: the same recall both ways."""
+    reports = [
+        _report(model, data, "--split", "test", "--tasks", "retrieval")["splits"]["test"]["retrieval"]
+        for model in (smke_student, smke_bundle)
+    ]
+    for way in ("text_to_image", "image_to_text"):
+        assert reports[0][way] == reports[1][way]
+        assert 0 < reports[0][way]["r@5"] <= 1
+
+
 def test_baseline_needs_the_training_split(tiny_student: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without one the report has no baseline and the screen says why."""
     for path in (data / "train").iterdir():

@@ -276,7 +276,7 @@ def cached_text_tokens(
     ids = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
     lengths = [len(row) for row in ids]
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    width = module.config.hidden_size  # type: ignore[union-attr]
+    width = int(module.config.hidden_size)  # type: ignore[union-attr, arg-type]
     key = {"kind": "text_tokens", "ids": fingerprint({"ids": ids}), "weights": weights_fingerprint(module)}
     order = np.argsort(lengths, kind="stable")  # equal lengths together: less padding
 

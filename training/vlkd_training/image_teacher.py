@@ -93,7 +93,7 @@ class ImageTeacher(nn.Module):
         return found
 
     def _of_transformers(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        base = getattr(self.model, self.model.base_model_prefix, self.model)
+        base: Any = getattr(self.model, str(self.model.base_model_prefix), self.model)
         found = {}
         if set(self.wanted) - {"logits"}:
             hidden = base(pixel_values=pixels).last_hidden_state

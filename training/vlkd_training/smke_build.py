@@ -98,7 +98,7 @@ def _cut_timm(module: nn.Module, architecture: str, choice: str | list[int]) -> 
     """Keep some blocks of a vision Transformer of timm."""
     if not hasattr(module, "blocks") or not hasattr(module, "cls_token"):
         raise RecipeError(f"image_layers: {architecture} has no Transformer layers to choose from; leave it out.")
-    chosen = choose_layers(choice, len(module.blocks))
+    chosen = choose_layers(choice, len(list(module.blocks.children())))
     small = timm.create_model(architecture, pretrained=False, num_classes=0, depth=len(chosen))
     place = {str(old): str(new) for new, old in enumerate(chosen)}
     weights = {}

@@ -70,6 +70,8 @@ class SmkeMethod(Method):
     Source: 004_3cb4412af0da3ec5.txt, section 3.2.
     """
 
+    picture_of: torch.Tensor
+
     def __init__(
         self,
         target: str = "cls",
@@ -220,14 +222,21 @@ class SmkeMethod(Method):
 
     def _remember(self, outputs: Any, batch: dict[str, Any]) -> None:
         """Push this batch to the banks; after the loss, for a row is no candidate beside itself."""
-        ids = batch["image_ids"] if self.banks else None
+        if not self.banks:
+            return
+        ids = batch["image_ids"]
         for name, bank in self.banks.items():
             if isinstance(bank, ExampleBank):
                 bank.update(_layer_of(outputs, name).detach(), batch["row"])
                 self.picture_of[gather_rows(batch["row"])] = gather_rows(ids)
             elif isinstance(bank, MemoryBank):
-                own = batch["teacher_cls"] if name == "teacher" else batch.get(f"momentum_{name}")
-                bank.push(_layer_of(outputs, name).detach() if own is None else own, ids)
+                if name == "teacher":
+                    rows = batch["teacher_cls"]
+                elif self.momentum is not None:
+                    rows = batch[f"momentum_{name}"]
+                else:
+                    rows = _layer_of(outputs, name).detach()
+                bank.push(rows, ids)
 
 
 def _layer_of(outputs: Any, name: str) -> torch.Tensor:

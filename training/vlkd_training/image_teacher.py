@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, CLIPImageProcessor

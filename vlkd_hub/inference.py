@@ -115,6 +115,11 @@ class TorchStudent:
         ]
         return np.concatenate(rows) if rows else np.zeros((0, self._dim), np.float32)
 
+    @property
+    def matches_words(self) -> bool:
+        """Whether :meth:`match_words` can be asked."""
+        return isinstance(self.model, SmkeModel)
+
     @torch.inference_mode()
     def match_words(self, image: Image.Image, text: str) -> WordMatch:
         """Find the words of a text in a picture: see :class:`vlkd_hub.runtime.matching.WordMatch`.
@@ -122,7 +127,7 @@ class TorchStudent:
         Raises:
             InvalidInputError: the model does not compare words with patches.
         """
-        if not isinstance(self.model, SmkeModel):
+        if not self.matches_words:
             raise InvalidInputError(
                 f"{type(self.model).__name__} was not made to compare words with patches; only an S-SMKE student is."
             )

@@ -91,8 +91,8 @@ def words_of(text: str, encoding: Any) -> list[Word]:
             word, are left out, as the thesis does; so is what was cut off behind the longest length.
     """
     pieces: dict[int, list[int]] = {}
-    for place, (word, special) in enumerate(zip(encoding.word_ids, encoding.special_tokens_mask, strict=True)):
-        if word is not None and not special:
+    for place, word in enumerate(encoding.word_ids):
+        if word is not None:
             pieces.setdefault(word, []).append(place)
     words = []
     for tokens in pieces.values():

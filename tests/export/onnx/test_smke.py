@@ -33,6 +33,7 @@ MATCHING = ("image_tokens", "text_tokens", "matching")
 def equal(bundle: Path, model: Path, attention: bool = True) -> None:
     """Vectors and every word's patches as torch's."""
     in_onnx, in_torch = OnnxStudent.from_pretrained(bundle, threads=1), TorchStudent.from_pretrained(model)
+    assert in_onnx.matches_words and in_torch.matches_words
     np.testing.assert_allclose(in_onnx.embed_images(PICTURES), in_torch.embed_images(PICTURES), atol=1e-5)
     np.testing.assert_allclose(in_onnx.embed_texts(TEXTS), in_torch.embed_texts(TEXTS), atol=1e-5)
     for picture, text in zip(PICTURES, TEXTS, strict=True):
@@ -106,6 +107,7 @@ def test_only_students_made_for_it(tiny_teacher: Path, smke_student: Path, tmp_p
         export_bundle(smke_student, tmp_path / "bundle", ExportSettings(dynamic_image_size=True))
     with pytest.raises(InvalidInputError, match="only an S-SMKE student"):
         TorchStudent.from_pretrained(tiny_teacher).match_words(PICTURES[0], "x")
+    assert not TorchStudent.from_pretrained(tiny_teacher).matches_words
     assert not (tmp_path / "bundle").exists()
 
 

@@ -293,3 +293,14 @@ def test_feature_dropout_acts_on_the_backbone_while_training_only() -> None:
     torch.testing.assert_close(encoder(pixel_values=PIXELS), plain(pixel_values=PIXELS))
     nothing = torch.zeros_like(plain.backbone_features(PIXELS))
     torch.testing.assert_close(encoder.train()(pixel_values=PIXELS), plain(backbone_features=nothing))
+
+
+def test_a_backbone_with_tables_that_no_file_holds_loads_again(tmp_path: Path) -> None:
+    """timm's BEiT looks positions up in a table that is computed, not saved; loading would leave it unset."""
+    small = {"img_size": 32, "depth": 1, "embed_dim": 16, "num_heads": 2}
+    image = image_config("timm-vit", backbone_name="beit_base_patch16_224", backbone_options=small)
+    model = make_smke(image_config=image)
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(again.encode_image(PIXELS).layer2, model.encode_image(PIXELS).layer2)

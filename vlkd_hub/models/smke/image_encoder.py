@@ -61,6 +61,8 @@ class SmkeImageEncoder(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
+        if hasattr(module, "init_non_persistent_buffers"):  # timm's; loading leaves what no file holds unset
+            module.init_non_persistent_buffers()
         if isinstance(module, SmkeImageEncoder) and module.position_embedding is not None:
             nn.init.normal_(module.position_embedding, std=self.config.initializer_range)
         if isinstance(module, TypeEmbedding):

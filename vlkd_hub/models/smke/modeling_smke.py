@@ -60,6 +60,8 @@ class SmkeModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, TypeEmbedding):
             module.reset_parameters(self.config.initializer_range)
+        if hasattr(module, "init_non_persistent_buffers"):  # timm's; loading leaves what no file holds unset
+            module.init_non_persistent_buffers()
         if isinstance(module, SmkeModel):
             nn.init.constant_(module.logit_scale, self.config.logit_scale_init_value)
             if module.type_scale is not None:

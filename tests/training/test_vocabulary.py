@@ -178,3 +178,16 @@ def test_minilm_trimmed_to_the_training_captions(shared_data: Path) -> None:
     unknown = [trimmed.unk_token_id in ids for ids in trimmed(other)["input_ids"]]
     was_unknown = [text.tokenizer.unk_token_id in ids for ids in text.tokenizer(other)["input_ids"]]
     assert unknown == was_unknown
+
+
+def test_the_small_student_of_photographs_is_half_of_its_encoders(shared_data: Path) -> None:
+    """At most 13.3M parameters, half of EfficientNet-Lite0 and MiniLM: its size is the point of the recipe."""
+    from vlkd_training.data import load_records
+    from vlkd_training.recipe import load_recipe
+    from vlkd_training.rows import CaptionRows
+    from vlkd_training.smke_build import build_smke
+
+    captions = CaptionRows(load_records(str(shared_data / "flickr30k"), "train")).texts
+    model, processor = build_smke(load_recipe("smke-flickr-mini", "smke").student, captions, head_size=1280)
+    assert model.without_training_parts().num_parameters() <= 13_300_000
+    assert len(processor.tokenizer) == model.config.text_config.vocab_size

@@ -147,10 +147,14 @@ def test_a_click_on_a_word_shows_its_patches(
         assert labels.all_inner_texts() == ["two", "red", "circles"]
         page.wait_for_function("document.querySelectorAll('#words-words label.selected').length == 1")
         shown: dict[str, tuple[str, str]] = {}
-        for word in ("two", "circles"):
+        for word in ("two", "red"):  # with these weights they have different patches
             labels.filter(has_text=word).click()
             page.wait_for_function(f"document.querySelector('#words-status').innerText.startsWith('{word}: best in')")
-            drawings = [page.locator(f"#words-{name} img").get_attribute("src") for name in ("patches", "attention")]
+            drawings = []
+            for at, name in enumerate(("patches", "attention")):
+                before = [pair[at] for pair in shown.values()]  # a picture may follow its words by a moment
+                page.wait_for_function(f"!{before}.includes(document.querySelector('#words-{name} img').src)")
+                drawings.append(page.locator(f"#words-{name} img").get_attribute("src"))
             shown[word] = (str(drawings[0]), str(drawings[1]))
         assert len({source for pair in shown.values() for source in pair}) == 4
         upload_again(page, circles / "blue.png")

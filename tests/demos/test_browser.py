@@ -164,7 +164,7 @@ def test_a_click_on_a_word_shows_its_patches(
 
 def upload_again(page: Any, path: Path) -> None:
     """Put another picture in the place of the first; the answers about the first go."""
-    page.locator("#words-picture button[aria-label='Clear'], #words-picture button[title='Clear']").first.click()
+    page.locator("#words-picture button[aria-label='Remove Image']").click()
     upload(page, "words-picture", path)
     page.locator("#words-picture img").wait_for()
 

@@ -132,6 +132,7 @@ def toy_run(features: TeacherFeatures, tmp_path: Path, monkeypatch: pytest.Monke
     return run
 
 
+@pytest.mark.slow
 def test_a_broken_run_goes_on_to_the_same_codebook(
     toy_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,7 +99,7 @@ def run_text_finetune(
         work = summarization(phase, data, model_path, split, limit)
     student = work.student
     _console.print(f"Fine-tuning on {len(work.rows)} texts of {data}")
-    facts = {"recipe": dataclasses.asdict(recipe), "data": _fingerprint(work.rows), "task": task}
+    facts: dict[str, Any] = {"recipe": dataclasses.asdict(recipe), "data": _fingerprint(work.rows), "task": task}
     facts |= {"student": weights_fingerprint(student), "seed": seed, "training arguments": overrides or {}}
     run = Run(output, facts, resume)
     settings = {"seed": seed} | (overrides or {})
@@ -137,7 +137,7 @@ def classification(
     collator = LabelCollator(processor.tokenizer, length, regression=not known.labels)
 
     def score() -> dict[str, float]:
-        found = {}
+        found: dict[str, float] = {}
         for name, table in held.items():
             scores = label_scores(known, label_logits(student, table, collator), table["label"][:])
             found |= {f"{name}/{measure}": value for measure, value in scores.items()}
@@ -159,7 +159,7 @@ def summarization(
     check_options(phase.data, known, f"data options of {phase.method!r}")
     rows, held = load_xsum(data, split, limit), load_xsum(data, "validation", limit)
     student, processor = load_student(model_path)
-    lengths = {name: _room(student, phase.data[name]) for name in known[1:] if name in phase.data}
+    lengths: dict[str, Any] = {name: _room(student, phase.data[name]) for name in known[1:] if name in phase.data}
     collator = SummaryCollator(processor.tokenizer, **lengths)
 
     def score() -> dict[str, float]:

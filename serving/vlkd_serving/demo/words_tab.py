@@ -99,7 +99,7 @@ def _drawing(label: str, elem_id: str) -> gr.Image:
     )
 
 
-def _examples(examples: Sequence[Found], picture: gr.Image, text: gr.Textbox) -> gr.Examples | None:
+def _examples(examples: Sequence[Found], picture: gr.Image, text: gr.Textbox) -> Any:
     """Pictures with a caption fill both fields, so that one click shows an answer."""
     told = [[found.picture, min(found.captions, key=len)] for found in examples if found.captions]
     if told:

@@ -116,6 +116,7 @@ def test_refuses_other_shapes() -> None:
         BankContrastLoss()(IMAGES, TEXTS[:3], SCALE, IDS)
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives_with_the_doubled_batch(tmp_path: Path) -> None:
     """Losses, gradients, banks and codebook of three steps, gloo on the CPU; see bank_worker.py."""
     worker = Path(__file__).with_name("bank_worker.py")

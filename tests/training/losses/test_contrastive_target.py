@@ -116,6 +116,7 @@ def recall_at_10(temperature: float | None, seed: int) -> float:
     return float(((cosines >= cosines.diagonal().unsqueeze(1)).sum(dim=1) <= 10).float().mean())
 
 
+@pytest.mark.slow
 def test_a_student_with_little_room_learns_more_with_a_temperature() -> None:
     """Why 0.07 is the default although (83) prints none. (A linear student with room enough learns as much without.)"""
     with_one, without = (recall_at_10(value, seed=0) for value in (0.07, None))

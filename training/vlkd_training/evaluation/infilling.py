@@ -57,7 +57,7 @@ def infilling_perplexity(
         raise InvalidInputError("There are no texts to restore; give at least one.")
     student.eval()
     total, count = 0.0, 0
-    options = {"mask_ratio": mask_ratio, "poisson_lambda": poisson_lambda, "max_length": max_length}
+    options: dict[str, Any] = {"mask_ratio": mask_ratio, "poisson_lambda": poisson_lambda, "max_length": max_length}
     collate = CaptionCollator(TextRows(texts, images), tokenizer, pictures, None, **options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

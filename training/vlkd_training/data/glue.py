@@ -120,7 +120,7 @@ def load_glue(source: str | Path, task: str, split: str, limit: int | None = Non
 def _labels(rows: Any, task: GlueTask, where: str) -> list[float]:
     """Numbers of the labels; a name counts as its number."""
     numbers = {name: number for number, name in enumerate(task.labels)}
-    found = [numbers.get(label, label) if isinstance(label, str) else label for label in rows["label"]]
+    found: list[Any] = [numbers.get(label, label) if isinstance(label, str) else label for label in rows["label"]]
     missing = sum(label is None or label == -1 for label in found)
     if missing == len(found):
         raise DataError(f"{where} has no labels (-1 in every row), as GLUE's test splits; use a labelled split.")

@@ -22,7 +22,7 @@ VERBS: dict[str, Verb] = {
     "scenes": Verb("Make a data set of pictures of coloured shapes with captions, questions and boxes.", "train"),
     "align": Verb("Make a CLIP-style teacher from an image encoder and a text encoder.", "train"),
     "distill": Verb("Distil a teacher into a student, by a recipe.", "train"),
-    "finetune": Verb("Fine-tune a student for captions and questions, by a recipe.", "train"),
+    "finetune": Verb("Fine-tune a student (captions, answers, texts) or an encoder on classes, by a recipe.", "train"),
     "evaluate": Verb("Measure retrieval, captions and answers of a model on a split.", "train"),
     "export": Verb("Write a student as an ONNX bundle, and prove that it answers as the student does.", "export"),
     "verify": Verb("Check a bundle: its files, and its answers against the student it came from.", "export"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import yaml
 from transformers import AutoModel, AutoProcessor
@@ -114,6 +115,22 @@ def test_a_run_ends_in_a_student_that_searches(smke_recipe: dict[str, Any], tmp_
     images, texts = student.embed_images(pictures), student.embed_texts(TEXTS)
     assert images.shape == texts.shape == (2, 16)
     assert (images * images).sum(axis=1) == pytest.approx([1.0, 1.0], abs=1e-5)
+
+
+def test_a_vision_transformer_of_timm_is_cut_too(
+    smke_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second block in its new place, everything else copied."""
+    source = timm.create_model("test_vit", pretrained=False, depth=4)
+    monkeypatch.setattr("vlkd_training.smke_build.load_image_classifier", lambda name: (source, [0.5] * 3, [0.5] * 3))
+    smke_recipe["student"] |= {"image_encoder": "timm:test_vit", "image_layers": "every_second", "image_size": 160}
+    recipe = load_recipe(written(smke_recipe, tmp_path), "smke")
+    model, _ = build_smke(recipe.student, TEXTS, head_size=4)
+    assert model.config.image_config.backbone_options == {"depth": 2}
+    cut = model.image_encoder.backbone
+    torch.testing.assert_close(cut.pos_embed, source.pos_embed)
+    for new, old in enumerate((0, 2)):
+        torch.testing.assert_close(cut.blocks[new].attn.qkv.weight, source.blocks[old].attn.qkv.weight)
 
 
 def test_codes_need_a_quantizer(smke_recipe: dict[str, Any], tmp_path: Path) -> None:

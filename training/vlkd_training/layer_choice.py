@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from vlkd_hub.errors import RecipeError
 from vlkd_hub.models.unimodal import UnimodalImageConfig
 
-__all__ = ["choose_layers", "cut_layers", "layer_stack"]
+__all__ = ["choose_layers", "cut_layers", "kept_weights", "layer_stack"]
 
 LayerChoice = str | Sequence[int]
 
@@ -91,17 +91,28 @@ def cut_layers(teacher: PreTrainedModel, choice: LayerChoice) -> PreTrainedModel
     if "add_pooling_layer" in inspect.signature(type(teacher)).parameters:
         options["add_pooling_layer"] = getattr(teacher, "pooler", None) is not None
     student = type(teacher)(config, **options).to(dtype=teacher.dtype)
+    student.load_state_dict(kept_weights(teacher, name, chosen))
+    return student
+
+
+def kept_weights(teacher: nn.Module, stack: str, chosen: Sequence[int]) -> dict[str, Any]:
+    """The teacher's weights without the layers that go, the others renumbered.
+
+    Args:
+        teacher: not changed.
+        stack: name of its list of layers.
+        chosen: positions that stay, counted from 0.
+    """
     place = {str(old): str(new) for new, old in enumerate(chosen)}
     weights = {}
     for key, value in teacher.state_dict().items():
-        if key.startswith(f"{name}."):
-            number, _, rest = key.removeprefix(f"{name}.").partition(".")
+        if key.startswith(f"{stack}."):
+            number, _, rest = key.removeprefix(f"{stack}.").partition(".")
             if number not in place:
                 continue
-            key = f"{name}.{place[number]}.{rest}"
+            key = f"{stack}.{place[number]}.{rest}"
         weights[key] = value
-    student.load_state_dict(weights)
-    return student
+    return weights
 
 
 def _config_of(teacher: PreTrainedModel, layers: int) -> Any:

@@ -32,7 +32,7 @@ from .rows import CaptionRows
 from .runs import Run
 from .smke_build import build_smke
 
-__all__ = ["head_size_of", "run_smke", "smke_method", "teacher_of"]
+__all__ = ["Source", "head_size_of", "run_smke", "smke_method", "teacher_of"]
 
 _console = Console(stderr=True)
 _DATA_OPTIONS = ("max_length",)

@@ -16,7 +16,7 @@ from vlkd_hub.models.smke import SmkeImageConfig
 
 from .build import make_image_processor
 from .encoders import TextEncoder, load_image_classifier, load_text_encoder, load_vision_backbone
-from .layer_choice import choose_layers, cut_layers
+from .layer_choice import choose_layers, cut_layers, kept_weights
 from .recipe import suggestion
 from .smke_specs import SmkeStudentSpec
 from .vocabulary import trim_vocabulary
@@ -100,16 +100,7 @@ def _cut_timm(module: nn.Module, architecture: str, choice: str | list[int]) -> 
         raise RecipeError(f"image_layers: {architecture} has no Transformer layers to choose from; leave it out.")
     chosen = choose_layers(choice, len(list(module.blocks.children())))
     small = timm.create_model(architecture, pretrained=False, num_classes=0, depth=len(chosen))
-    place = {str(old): str(new) for new, old in enumerate(chosen)}
-    weights = {}
-    for key, value in module.state_dict().items():
-        if key.startswith("blocks."):
-            _, number, rest = key.split(".", 2)
-            if number not in place:
-                continue
-            key = f"blocks.{place[number]}.{rest}"
-        weights[key] = value
-    small.load_state_dict(weights)
+    small.load_state_dict(kept_weights(module, "blocks", chosen))
     return small, {"depth": len(chosen)}
 
 

@@ -13,6 +13,7 @@ from vlkd_hub.errors import RecipeError
 from vlkd_hub.hub.folders import student_folder
 from vlkd_hub.models import UnimodalForImageClassification, UnimodalImageConfig, UnimodalImageModel
 
+from .build import make_image_processor
 from .encoders import load_text_encoder, load_vision_backbone
 from .unimodal_specs import UnimodalTeacherSpec
 
@@ -51,7 +52,7 @@ def _load_image_encoder(name: str, pretrained: bool = True, options: dict[str, A
         backbone = load_vision_backbone(name)
         model = UnimodalImageModel(UnimodalImageConfig(**backbone.tower))
         model.backbone.load_state_dict(backbone.module.state_dict())
-        return Encoder(model, _image_processor(224, backbone.image_mean, backbone.image_std))
+        return Encoder(model, make_image_processor(224, "crop", backbone.image_mean, backbone.image_std))
     if name.startswith("timm:"):
         return _load_timm(name.removeprefix("timm:"), pretrained, options or {})
     if not pretrained or options:
@@ -73,13 +74,7 @@ def _load_timm(arch: str, pretrained: bool, options: dict[str, Any]) -> Encoder:
     )
     model = UnimodalImageModel(config)
     model.backbone.load_state_dict(source.state_dict())
-    return Encoder(model, _image_processor(side, list(data["mean"]), list(data["std"])))
-
-
-def _image_processor(side: int, mean: list[float], std: list[float]) -> CLIPImageProcessorPil:
-    return CLIPImageProcessorPil(
-        size={"shortest_edge": side}, crop_size={"height": side, "width": side}, image_mean=mean, image_std=std
-    )
+    return Encoder(model, make_image_processor(side, "crop", list(data["mean"]), list(data["std"])))
 
 
 def build_image_classifier(source: str | Path, classes: list[str]) -> tuple[UnimodalForImageClassification, Any]:

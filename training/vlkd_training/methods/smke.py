@@ -125,11 +125,6 @@ class SmkeMethod(Method):
         """Name and layer of every bank: each modality of each contrast layer (Table 20)."""
         return [(f"{kind}{layer}", layer) for kind in ("image", "text") for layer in self.layers]
 
-    @property
-    def teacher_outputs(self) -> tuple[str, ...]:
-        """Entries that a batch must hold."""
-        return TARGETS[self.target]
-
     def prepare(self, model: Any, batch: dict[str, Any]) -> dict[str, Any]:
         """Move the momentum encoder and let it embed the batch, before the student's own forward pass.
 

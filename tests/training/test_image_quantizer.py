@@ -71,6 +71,29 @@ def test_a_large_common_mean_collapses_a_random_codebook_and_that_is_told(featur
     assert usage.used <= 2 and usage.collapsed
 
 
+def test_standardized_features_do_not_collapse(features: TeacherFeatures, tmp_path: Path) -> None:
+    """The same cone, shifted and scaled by channel: the clusters are told apart, and the reconstruction is raw."""
+    mean = 3 * np.random.default_rng(0).normal(size=WIDTH).astype("float32")
+    shifted = TeacherFeatures(features.classes + mean, features.patches)
+    model = small(codebook_init="random", standardize=True)
+    model.fit_standardization(torch.from_numpy(shifted.classes[0]))
+    _, before = measure_quantizer(model, shifted)
+    train(model, shifted, 60)
+    usage, loss = measure_quantizer(model, shifted)
+    assert usage.used >= CLUSTERS / 2 and not usage.collapsed and loss < 0.5 * before
+    model.save_pretrained(tmp_path)
+    again = ImageQuantizerModel.from_pretrained(tmp_path)
+    assert torch.equal(again.cls_mean, model.cls_mean) and torch.equal(again.cls_spread, model.cls_spread)
+    assert again.cls_mean.abs().max() > 1, "the mean is the pictures', not the default"
+
+
+def test_standardization_says_what_it_needs() -> None:
+    with pytest.raises(ValueError, match="standardize=False"):
+        small().fit_standardization(torch.zeros(4, WIDTH))
+    with pytest.raises(ValueError, match=r"at least 2 pictures, got \(1, 12\)"):
+        small(standardize=True).fit_standardization(torch.zeros(1, WIDTH))
+
+
 def test_method_names_the_parts(features: TeacherFeatures) -> None:
     method, batch = make_method(Phase(method="image_quantizer")), FeatureCollator(features)([3, 5])
     parts = method(small()(**method.wanted(batch)), batch)
@@ -132,13 +155,12 @@ def toy_run(features: TeacherFeatures, tmp_path: Path, monkeypatch: pytest.Monke
     return run
 
 
-@pytest.mark.slow
 def test_a_broken_run_goes_on_to_the_same_codebook(
     toy_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The codebook moves outside the optimizer; a checkpoint in the middle must hold it, to the bit."""
-    every = {"checkpoint_every_s": 1e-6}
-    metrics = toy_run(tmp_path / "whole", overrides=every)
+    every = {"student": "codebook_size: 16, standardize: true", "overrides": {"checkpoint_every_s": 1e-6}}
+    metrics = toy_run(tmp_path / "whole", **every)
 
     class Break(Exception):
         pass
@@ -150,12 +172,12 @@ def test_a_broken_run_goes_on_to_the_same_codebook(
     plain = UsageAfterEpoch.on_epoch_end
     monkeypatch.setattr(UsageAfterEpoch, "on_epoch_end", stop)
     with pytest.raises(Break):
-        toy_run(tmp_path / "broken", overrides=every)
+        toy_run(tmp_path / "broken", **every)
     monkeypatch.setattr(UsageAfterEpoch, "on_epoch_end", plain)
     assert list((tmp_path / "broken" / "phase-1").glob("checkpoint-*"))
-    toy_run(tmp_path / "broken", overrides=every, resume=True)
+    toy_run(tmp_path / "broken", resume=True, **every)
     whole, broken = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
-    assert "codebook.prototypes" in whole
+    assert "codebook.prototypes" in whole and whole["cls_mean"].abs().max() > 0.1
     for name, value in whole.items():
         assert torch.equal(broken[name], value), name
     assert metrics["codebook_used"] > 1 and metrics["codebook_collapsed"] is False

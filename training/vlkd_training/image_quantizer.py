@@ -102,9 +102,12 @@ def _build(fields: dict[str, Any], features: TeacherFeatures) -> ImageQuantizerM
     width, patch_width = features.classes.shape[-1], features.patches.shape[-1]
     sizes = {"hidden_size": width, "patch_hidden_size": None if patch_width == width else patch_width}
     try:
-        return ImageQuantizerModel(ImageQuantizerConfig(**(sizes | fields)))
+        model = ImageQuantizerModel(ImageQuantizerConfig(**(sizes | fields)))
     except ValueError as error:
         raise RecipeError(f"student: model: {error}") from error
+    if model.config.standardize:
+        model.fit_standardization(torch.from_numpy(np.array(features.classes[0])).float())
+    return model
 
 
 class FeatureCollator:

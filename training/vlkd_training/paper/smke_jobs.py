@@ -35,7 +35,7 @@ class SmkeDomain:
     score_s: float = 9.0
 
 
-SCENES = SmkeDomain(name="scenes", test=("test", 250), captions=3)
+SCENES = SmkeDomain(name="scenes", recipe="paper-smke-scenes", captions=3)
 PHOTOS = SmkeDomain(name="photos")
 
 SCALED = {"token_type": "scaled"}

@@ -24,6 +24,9 @@ class ImageQuantizerConfig(PreTrainedConfig):
         ema_decay: d of equation (90).
         codebook_init: ``"kmeans"`` (on the first batch that trains) or ``"random"``. The thesis does not say; BEiT v2,
             which it follows, takes k-means.
+        standardize: shift and scale the class token before the down-projection, and back after the decoder, by the
+            mean and spread of each channel over the training pictures. Ours. The features of a network that ends in a
+            ReLU share one large direction; by cosine all pictures then choose one prototype.
     """
 
     model_type = "vlkd_image_quantizer"
@@ -38,6 +41,7 @@ class ImageQuantizerConfig(PreTrainedConfig):
     decoder_hidden_size: int | None = None
     ema_decay: float = 0.99
     codebook_init: str = "kmeans"
+    standardize: bool = False
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:

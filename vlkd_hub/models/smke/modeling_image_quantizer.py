@@ -56,10 +56,15 @@ class ImageQuantizerModel(PreTrainedModel):
     base_model_prefix = "image_quantizer"
     main_input_name = "teacher_cls"
     _supports_sdpa = True
+    cls_mean: torch.Tensor
+    cls_spread: torch.Tensor
 
     def __init__(self, config: ImageQuantizerConfig) -> None:
         super().__init__(config)
         width, patches = config.decoder_width, config.patch_hidden_size or config.hidden_size
+        if config.standardize:
+            self.register_buffer("cls_mean", torch.zeros(config.hidden_size))
+            self.register_buffer("cls_spread", torch.ones(config.hidden_size))
         self.down = nn.Linear(config.hidden_size, config.code_size, bias=False)
         self.up = nn.Linear(config.code_size, width, bias=False)
         self.codebook = ImageCodebook(config.codebook_size, config.code_size, config.ema_decay, config.codebook_init)
@@ -77,6 +82,31 @@ class ImageQuantizerModel(PreTrainedModel):
             module.reset_parameters()
         if isinstance(module, ImageQuantizerModel):
             nn.init.normal_(module.mask_token, std=self.config.initializer_range)
+            if self.config.standardize:
+                nn.init.zeros_(module.cls_mean)
+                nn.init.ones_(module.cls_spread)
+
+    @torch.no_grad()
+    def fit_standardization(self, teacher_cls: torch.Tensor) -> None:
+        """Take mean and spread of each channel, which ``standardize`` uses; a channel that never changes keeps 1.
+
+        Args:
+            teacher_cls: class tokens of the training pictures, shape ``(pictures, D)``.
+
+        Raises:
+            ValueError: another shape, fewer than two pictures, or a model that does not standardize.
+        """
+        if not self.config.standardize:
+            raise ValueError("This quantizer does not standardize: its config says standardize=False.")
+        if teacher_cls.dim() != 2 or len(teacher_cls) < 2 or teacher_cls.shape[1] != self.config.hidden_size:
+            raise ValueError(
+                f"Mean and spread are taken over class tokens (pictures, {self.config.hidden_size}) of at least 2 "
+                f"pictures, got {tuple(teacher_cls.shape)}."
+            )
+        rows = teacher_cls.double()
+        spread = rows.std(dim=0)
+        self.cls_mean.copy_(rows.mean(dim=0))
+        self.cls_spread.copy_(torch.where(spread > 0, spread, 1.0))
 
     def encode(self, teacher_cls: torch.Tensor) -> torch.Tensor:
         """Return the prototype of each picture.
@@ -87,7 +117,7 @@ class ImageQuantizerModel(PreTrainedModel):
         Returns:
             m, from 0 to J - 1, shape ``(batch,)``.
         """
-        return self.codebook.choose(self.down(self._checked(teacher_cls)))
+        return self.codebook.choose(self._project(teacher_cls))
 
     def forward(self, teacher_cls: torch.Tensor, teacher_patches: torch.Tensor, **kwargs: Any) -> ImageQuantizerOutput:
         """Quantize class tokens and rebuild them; in training mode the codebook moves.
@@ -99,7 +129,7 @@ class ImageQuantizerModel(PreTrainedModel):
         Raises:
             ValueError: other shapes.
         """
-        projected = self.down(self._checked(teacher_cls)).float()  # (B, S)
+        projected = self._project(teacher_cls)
         if self.training:
             self.codebook.start(projected)
         codes = self.codebook.choose(projected)
@@ -110,9 +140,10 @@ class ImageQuantizerModel(PreTrainedModel):
         hidden = torch.cat([self.up(through).unsqueeze(1), self._masked(teacher_patches)], dim=1)  # (B, 1 + N, width)
         for layer in self.decoder:
             hidden = layer(hidden)
-        return ImageQuantizerOutput(
-            reconstruction=self.output(hidden[:, 0]), projected=projected, prototypes=prototypes, codes=codes
-        )
+        rebuilt = self.output(hidden[:, 0])
+        if self.config.standardize:
+            rebuilt = rebuilt * self.cls_spread + self.cls_mean
+        return ImageQuantizerOutput(reconstruction=rebuilt, projected=projected, prototypes=prototypes, codes=codes)
 
     def _masked(self, patches: torch.Tensor) -> torch.Tensor:
         """Omega of equation (87): the mask token where p > alpha, alpha uniform, of each patch alone."""
@@ -123,9 +154,13 @@ class ImageQuantizerModel(PreTrainedModel):
         hidden = torch.rand(tokens.shape[:2], device=tokens.device) < self.config.mask_probability  # (B, N)
         return torch.where(hidden.unsqueeze(-1), self.mask_token.to(tokens.dtype), tokens)
 
-    def _checked(self, teacher_cls: torch.Tensor) -> torch.Tensor:
+    def _project(self, teacher_cls: torch.Tensor) -> torch.Tensor:
+        """z, ``(batch, D)`` to ``(batch, S)``, in float32."""
         if teacher_cls.dim() != 2 or teacher_cls.shape[1] != self.config.hidden_size:
             raise ValueError(
                 f"Class tokens must be (batch, {self.config.hidden_size}), got {tuple(teacher_cls.shape)}."
             )
-        return teacher_cls.to(self.down.weight.dtype)
+        rows = teacher_cls.to(self.down.weight.dtype)
+        if self.config.standardize:
+            rows = (rows - self.cls_mean) / self.cls_spread
+        return self.down(rows).float()

@@ -36,7 +36,7 @@ async def check_model(model: ServedModel, deadline: float, *, everything: bool =
         await gather_all(model.encode_texts([TEXT], deadline), model.encode_picture(picture, "image", deadline))
         for task in model.parts.tasks if everything else ():
             await model.write(task, picture, QUESTION, (None, 1), deadline)
-        if everything and model.parts.matches_words:
+        if everything and model.matches_words:
             await model.match(picture, TEXT, deadline)
     except OverloadedError:
         return

@@ -169,6 +169,11 @@ class ServedModel:
         written = await self._writer.submit(context, settings, deadline, priority=priority, on_token=on_token)
         return written, prompt.tokens
 
+    @property
+    def matches_words(self) -> bool:
+        """Whether :meth:`match` can be asked."""
+        return self.parts.matches_words
+
     async def match(self, picture: Picture, text: str, deadline: float) -> WordMatch:
         """Look for the words of a text in a picture.
 
@@ -176,12 +181,7 @@ class ServedModel:
             NotFoundError: the model does not match words.
             UnprocessableError: the picture cannot be read.
         """
-        if not self.parts.matches_words:
-            raise NotFoundError(
-                f"The model '{self.name}' does not match words with patches here: that takes a bundle exported with "
-                "--match-words, and `vlkd serve --match-words`.",
-                "model",
-            )
+        self.require_matching()
         with self._matches.expect():
             item = await self._pre.match_item(picture, text, self.parts, "image", deadline)
         priority = current().priority
@@ -189,6 +189,15 @@ class ServedModel:
             return await self._matches.submit(item, deadline, priority=priority, length=len(item.tokens))
         except UnprocessableError as error:
             raise UnprocessableError(error.message, "image") from None
+
+    def require_matching(self) -> None:
+        """Raises :class:`NotFoundError` unless the model matches words."""
+        if not self.matches_words:
+            raise NotFoundError(
+                f"The model '{self.name}' does not match words with patches here: that takes a bundle exported with "
+                "--match-words, and `vlkd serve --match-words`.",
+                "model",
+            )
 
     def require_task(self, task: str) -> None:
         """Raises :class:`UnprocessableError` unless the model has this task."""

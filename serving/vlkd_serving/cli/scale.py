@@ -34,6 +34,9 @@ def serve(
     ingresses: Annotated[str, typer.Option("--ingresses", help="Replicas: 2, or 1:8 by load.")] = "1",
     keys: Annotated[Path | None, typer.Option("--keys", help="API keys, made by `vlkd keys add`.")] = None,
     max_inflight: Annotated[int, typer.Option("--max-inflight", min=1, help="Most items an ingress admits.")] = 64,
+    match_words: Annotated[
+        bool, typer.Option("--match-words", help="Answer /v1/match too, with a bundle exported with --match-words.")
+    ] = False,
     address: Address = None,
 ) -> None:
     """Answer over HTTP as `vlkd serve` does, with each part of the engine in replicas of its own, until SIGTERM."""
@@ -50,6 +53,7 @@ def serve(
         decoders=Replicas.parse(decoders),
         searchers=Replicas.parse(searchers),
         ingresses=Replicas.parse(ingresses),
+        match_words=match_words,
         server=ServerSettings(
             host=host,
             port=port,

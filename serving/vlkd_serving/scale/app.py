@@ -10,6 +10,7 @@ from vlkd_hub.bundle import read_manifest
 from vlkd_hub.errors import BundleError
 from vlkd_serving.index.manifest import read_manifest as read_index_manifest
 from vlkd_serving.index.spaces import check_space
+from vlkd_serving.loading import require_matching
 from vlkd_serving.scale.replicas import DecoderReplica, EncoderReplica, Ingress, ShardReplica
 from vlkd_serving.scale.settings import INGRESS_CPUS, Replicas, ScaleSettings
 
@@ -40,10 +41,13 @@ def build_application(settings: ScaleSettings) -> Any:
     Raises:
         BundleError: not a bundle, or not an index.
         SpaceError: a shard of another model.
+        InvalidInputError: words are to be matched, and the bundle cannot.
         MissingDependencyError: ray is not installed.
     """
     serve = require("ray.serve", "scale")
     manifest = read_manifest(Path(settings.model))
+    if settings.match_words:
+        require_matching([Path(settings.model)])
     for shard in map(Path, settings.shards):
         found = read_index_manifest(shard)
         if found is None:

@@ -47,13 +47,22 @@ class IngressEngine(Engine):
         encoder: handle of the encoders.
         decoder: handle of the decoders; None for a model that only embeds.
         shards: a handle for each shard of the index; none: there is nothing to search.
+        matches_words: the encoders have the graphs for it open.
     """
 
     def __init__(
-        self, source: ModelSource, settings: ServerSettings, encoder: Any, decoder: Any | None, shards: Sequence[Any]
+        self,
+        source: ModelSource,
+        settings: ServerSettings,
+        encoder: Any,
+        decoder: Any | None,
+        shards: Sequence[Any],
+        *,
+        matches_words: bool = False,
     ) -> None:
         super().__init__([source], settings)
         self._encoder, self._decoder, self._shards = encoder, decoder, shards
+        self._matches_words = matches_words
         self._problems: list[str] = []
 
     @property
@@ -72,8 +81,9 @@ class IngressEngine(Engine):
         return found if found is not None and found.is_file() else None
 
     def _serve(self, name: str, parts: Parts) -> ServedModel:
-        stage = {"pre": self._pre, "core": self._core, "slots": self._slots, "metrics": self.metrics}
-        return RemoteModel(name, parts, self.settings, encoder=self._encoder, decoder=self._decoder, **stage)
+        stage: dict[str, Any] = {"pre": self._pre, "core": self._core, "slots": self._slots, "metrics": self.metrics}
+        stage |= {"encoder": self._encoder, "decoder": self._decoder, "matches_words": self._matches_words}
+        return RemoteModel(name, parts, self.settings, **stage)
 
     def _require_search(self) -> None:
         if not self._shards:

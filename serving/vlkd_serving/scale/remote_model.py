@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from vlkd_hub.runtime.matching import WordMatch
 from vlkd_hub.runtime.stepwise import Written
 from vlkd_serving.pre import Picture
 from vlkd_serving.protocol import EncodedPicture, EncodedText
@@ -50,14 +51,26 @@ class RemoteModel(RemotelyEncoded):
     Args:
         *args: as :class:`RemotelyEncoded`.
         decoder: handle of the decoders; None for a model that only embeds.
+        matches_words: the encoders have the graphs for it open.
         **kwargs: as :class:`RemotelyEncoded`.
     """
 
     with_states = False
 
-    def __init__(self, *args: Any, decoder: Any | None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, decoder: Any | None, matches_words: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._decoder = decoder
+        self._decoder, self._matches_words = decoder, matches_words
+
+    @property
+    def matches_words(self) -> bool:
+        """As :class:`ServedModel`."""
+        return self._matches_words
+
+    async def match(self, picture: Picture, text: str, deadline: float) -> WordMatch:
+        """As :class:`ServedModel`, in an encoder that is free."""
+        self.require_matching()
+        found: WordMatch = await ask(self._encoder.match, deadline, picture, text)
+        return found
 
     async def write(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vlkd_hub.errors import VlkdError
+from vlkd_hub.runtime.matching import WordMatch
 from vlkd_hub.runtime.stepwise import Written
 from vlkd_serving.app import create_app
 from vlkd_serving.background import follow_index
@@ -18,7 +19,7 @@ from vlkd_serving.context import RequestContext
 from vlkd_serving.engine import Engine
 from vlkd_serving.errors import UnavailableError
 from vlkd_serving.index import LiveIndex
-from vlkd_serving.loading import model_source
+from vlkd_serving.loading import MATCHING, model_source
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.pre import Picture, PrePool
 from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats
@@ -42,7 +43,8 @@ class EncoderReplica:
     """
 
     def __init__(self, settings: ScaleSettings) -> None:
-        source = model_source(settings.name, Path(settings.model), settings.threads, at_once=True, graphs=_ENCODERS)
+        graphs = (*_ENCODERS, *MATCHING) if settings.match_words else _ENCODERS
+        source = model_source(settings.name, Path(settings.model), settings.threads, at_once=True, graphs=graphs)
         self._engine = Engine([source], settings.server)
 
     async def encode_picture(
@@ -64,6 +66,12 @@ class EncoderReplica:
         if with_states or isinstance(found, VlkdError):
             return found
         return [replace(each, states=_NO_STATES) for each in found]
+
+    async def match(self, context: RequestContext, picture: Picture, text: str) -> WordMatch | VlkdError:
+        """The words of a text in a picture."""
+        deadline = arrive(context)
+        async with self._engine.models.use(None) as model:
+            return await answer(model.match(picture, text, deadline))
 
     async def check_health(self) -> None:
         """Serve asks and replaces a replica that raises; being busy is no reason to."""
@@ -158,7 +166,9 @@ class Ingress:
     def __init__(self, settings: ScaleSettings, encoder: Any, decoder: Any | None, shards: Sequence[Any]) -> None:
         self._settings = settings
         source = model_source(settings.name, Path(settings.model), at_once=True, graphs=())
-        self._engine = IngressEngine(source, settings.server, encoder, decoder, shards)
+        self._engine = IngressEngine(
+            source, settings.server, encoder, decoder, shards, matches_words=settings.match_words
+        )
 
     def __serve_build_asgi_app__(self) -> Any:  # the name that `ray.serve.ingress()` looks for
         return create_app(self._settings.server, self._engine)

@@ -60,6 +60,8 @@ class ScaleSettings:
     decoders: Replicas = Replicas()
     searchers: Replicas = Replicas()
     """Replicas of each shard."""
+    match_words: bool = False
+    """Answer ``/v1/match`` too, with a bundle exported with ``--match-words``."""
     server: ServerSettings = field(default_factory=ServerSettings)
     """Limits, as of ``vlkd serve``; ``host`` and ``port`` are those of Ray Serve's proxy instead."""
 
@@ -105,6 +107,10 @@ class ScaleSettings:
                 values[name] = Replicas.parse(values[name])
         values["threads"] = int(values.get("threads", 1))
         values["shard_threads"] = float(values.get("shard_threads", cls.shard_threads))
+        match_words = str(values.get("match_words", False)).lower()
+        if match_words not in ("true", "false"):
+            raise InvalidInputError(f"match_words is true or false, got {match_words!r}.")
+        values["match_words"] = match_words == "true"
         try:
             values["server"] = ServerSettings(**_tuples(values.get("server", {})))
         except TypeError as error:

@@ -19,7 +19,7 @@ from vlkd_serving.index import LiveIndex
 from vlkd_serving.index.build import build_index
 from vlkd_serving.index.reshape import split
 from vlkd_serving.index.scan import scan_folder
-from vlkd_serving.loading import load_model, model_source
+from vlkd_serving.loading import MATCHING, SERVED, load_model, model_source
 from vlkd_serving.scale.replicas import DecoderReplica, EncoderReplica, Ingress, ShardReplica
 from vlkd_serving.scale.settings import ScaleSettings
 
@@ -82,6 +82,28 @@ def test_every_task_answers_alike(alone: Any, together: Any, picture_bytes: Call
         if path == "/v1/search":  # the sum over two shards of one generation each
             assert (expected[1].pop("generation"), found[1].pop("generation")) == (1, 2)
         assert found == expected and expected[0] == 200, path
+
+
+def test_words_are_matched_in_an_encoder(
+    smke_bundle: Path, local_handle: Callable[[Any], Any], picture_bytes: Callable[..., bytes]
+) -> None:
+    """As `vlkd serve --match-words`; without the option, and for a picture that cannot be read, the same words too."""
+    picture = {"image": base64.b64encode(picture_bytes("blue", size=(80, 60))).decode(), "text": "a red circle"}
+    asked = [picture, picture | {"text": ""}, picture | {"image": "!"}]
+    for wanted in (True, False):
+        graphs = (*SERVED, *MATCHING) if wanted else SERVED
+        source = model_source(smke_bundle.name, smke_bundle, at_once=True, graphs=graphs)
+        settings = ScaleSettings(model=str(smke_bundle), match_words=wanted)
+        ingress = Ingress(settings, local_handle(EncoderReplica(settings)), None, [])
+        apps = create_app(settings.server, Engine([source], settings.server)), ingress.__serve_build_asgi_app__()
+        with TestClient(apps[0]) as alone, TestClient(apps[1]) as together:
+            assert together.get("/readyz").status_code == 200
+            answers = [
+                [without_time(client.post("/v1/match", json=body)) for body in asked] for client in (alone, together)
+            ]
+        assert answers[0] == answers[1]
+        assert [status for status, _ in answers[0]] == ([200, 400, 422] if wanted else [404, 400, 404])
+        assert not wanted or [word["text"] for word in answers[0][0][1]["words"]] == ["a", "red", "circle"]
 
 
 def test_mistakes_answer_alike(alone: Any, together: Any) -> None:

@@ -29,6 +29,8 @@ def test_arguments_of_a_config_file() -> None:
     assert settings.shards == ("/i/0", "/i/1") and settings.encoders == Replicas(1, 4) and settings.threads == 2
     assert settings.server.max_k == 50 and settings.name == "photos"
     assert settings.cpus == 2 * (4 + 1) + 0.5 * 2 + 0.5
+    assert not settings.match_words
+    assert ScaleSettings.from_args({"model": "b", "match_words": "true"}).match_words
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,7 @@ def test_arguments_of_a_config_file() -> None:
         ({"model": "b", "server": {"max_k": 0}}, "max_k must be at least 1"),
         ({"model": "b", "shards": ["i", "i"]}, "found twice"),
         ({"model": "b", "threads": 0}, "threads must be at least 1"),
+        ({"model": "b", "match_words": "maybe"}, "true or false, got 'maybe'"),
     ],
 )
 def test_arguments_that_are_wrong(args: dict[str, object], problem: str) -> None:

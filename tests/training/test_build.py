@@ -197,14 +197,29 @@ def test_only_a_teacher_is_loaded_as_one(tiny_student: Any) -> None:
 
 @torch.no_grad()
 def test_the_planted_projection_is_found(text: TextEncoder) -> None:
-    """Texts whose teacher vectors are a linear map of their encoder outputs give that map back."""
+    """Texts whose teacher vectors are a linear map of their encoder outputs give that map back, up to its length."""
     student = make_student()
     rng = np.random.default_rng(0)
     planted = rng.normal(size=(DIM, WIDTH))
     means = rng.normal(size=(200, WIDTH))
     cosine = solve_text_projection(student, means, means @ planted.T, ridge=1e-9)
     assert cosine == pytest.approx(1.0, abs=1e-6)
-    np.testing.assert_allclose(student.vlkd.text_projection.weight.numpy(), planted, atol=1e-5)
+    found = student.vlkd.text_projection.weight.numpy()
+    np.testing.assert_allclose(found * np.linalg.norm(planted) / np.linalg.norm(found), planted, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_way_back_blows_nothing_up(text: TextEncoder) -> None:
+    """Where the teacher's vectors nearly lie in a plane, least squares alone leaves the other directions near zero."""
+    student = make_student()
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(200, WIDTH)) * np.geomspace(1, 0.01, WIDTH)  # as an encoder's outputs: few directions lead
+    planted = rng.normal(size=(DIM, 2)) @ rng.normal(size=(2, WIDTH))
+    targets = means @ planted.T + 1e-3 * rng.normal(size=(200, DIM))
+    assert solve_text_projection(student, means, targets) > 0.8
+    forth, back = student.vlkd.text_projection.weight, student.text_to_decoder.weight
+    amplified = torch.linalg.svdvals(forth)[0] * torch.linalg.svdvals(back)[0]
+    assert amplified < 200, f"{amplified:.0f}; plain least squares has 934"
 
 
 @torch.no_grad()

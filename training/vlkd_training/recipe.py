@@ -65,7 +65,7 @@ class StudentSpec:
     """A number, or ``"sqrt_dim"`` for the square root of the shared space's width."""
 
     least_squares_init: bool = True
-    """Solve W_e against the teacher's text vectors before training."""
+    """Solve W_e against the teacher's text vectors before training, see ``build.solve_text_projection``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vlkd_training.paper.jobs import Comparison, Job, Measure, Row, Tell
 
-__all__ = ["FakeLadder"]
+__all__ = ["FakeLadder", "MeetingLadder"]
 
 
 class FakeLadder:
@@ -55,3 +57,32 @@ class FakeLadder:
         )
         measures = (Measure(key="score", title="Score", guess="guess"),)
         return (Comparison(name="one", title="One", source="Table 1", note="Note.", measures=measures, rows=rows),)
+
+
+class MeetingLadder(FakeLadder):
+    """For workers: ``left`` and ``right`` of a seed wait until both have begun, and look for what they start from.
+
+    Args:
+        meeting: an empty folder, where each run leaves a file when it begins.
+        dies: id of the run that ends its process.
+        fails: id of the run that raises.
+    """
+
+    def __init__(self, meeting: Path, dies: str = "", fails: str = "") -> None:
+        super().__init__()
+        self.meeting, self.dies, self.fails = meeting, dies, fails
+
+    def run(self, job: Job, folder: Path, tell: Tell) -> dict[str, Any]:
+        """Do nothing, but at the same time as another."""
+        if job.id == self.fails:
+            raise ValueError("a run that fails")
+        if job.id == self.dies:
+            os._exit(1)
+        for before in job.after:
+            assert (folder.parent.parent / "runs" / f"{before}.json").is_file()
+            (self.meeting / job.id).touch()
+            until = time.monotonic() + 60
+            while len(list(self.meeting.glob(f"*@{job.seed}"))) < 2:
+                assert time.monotonic() < until, "alone"
+                time.sleep(0.01)
+        return super().run(job, folder, tell)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import io
 import json
+import pickle
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from vlkd_hub.errors import InvalidInputError, RecipeError
+from vlkd_hub.errors import InvalidInputError, RecipeError, VlkdError
+from vlkd_training.cli import bench_paper
 from vlkd_training.paper.runner import Runner, choose
 
-_spec = importlib.util.spec_from_file_location("fake_ladder", Path(__file__).with_name("fake_ladder.py"))
-assert _spec is not None and _spec.loader is not None
-fake = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fake)
+sys.path.append(str(Path(__file__).parent))  # for the workers too, which take it over
+fake = importlib.import_module("fake_ladder")
 
 
 def runner(ladder: object, work: Path) -> Runner:
@@ -69,6 +70,54 @@ def test_no_run_is_started_that_would_not_fit_the_budget(tmp_path: Path) -> None
     assert ladder.done == []
     assert runner(ladder, tmp_path).run(ladder.jobs([0]), budget_minutes=1.5) == 0
     assert len(ladder.done) == 3
+
+
+def test_workers_do_runs_at_the_same_time_each_after_its_start(tmp_path: Path) -> None:
+    """``left`` and ``right`` only end if both run, and only begin where ``base`` is kept; results are the same."""
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    ladder, out = fake.MeetingLadder(meeting), io.StringIO()
+    jobs = ladder.jobs([0, 1])
+    assert Runner(ladder, tmp_path, Console(file=out)).run(jobs, workers=2) == 0
+    assert "right@1: score 13.0" in out.getvalue() and "6/6 runs" in out.getvalue()
+    assert runner(fake.FakeLadder(), tmp_path / "alone").run(jobs) == 0
+    for job in jobs:
+        kept, alone = (
+            json.loads((work / "runs" / f"{job.slug}.json").read_text()) for work in (tmp_path, tmp_path / "alone")
+        )
+        assert {name: kept[name] for name in ("scores", "losses", "facts")} == {
+            name: alone[name] for name in ("scores", "losses", "facts")
+        }
+    assert "a line of a run" in (tmp_path / "logs" / "left@1.txt").read_text()
+    assert runner(ladder, tmp_path).run(jobs, budget_minutes=0.5, workers=2) == 0
+
+
+def test_workers_keep_the_budget(tmp_path: Path) -> None:
+    ladder = fake.MeetingLadder(tmp_path)
+    assert runner(ladder, tmp_path).run(ladder.jobs([0]), budget_minutes=0.5, workers=2) == 3
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_worker_that_dies_costs_its_own_run(tmp_path: Path) -> None:
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    dying = fake.MeetingLadder(meeting, dies="base@1")
+    with pytest.raises(VlkdError, match=r"A worker died.*the same line goes on, with fewer --workers"):
+        runner(dying, tmp_path).run(dying.jobs([0, 1]), workers=2)
+    failing = fake.MeetingLadder(meeting, fails="base@1")
+    with pytest.raises(ValueError, match="a run that fails"):
+        runner(failing, tmp_path).run(failing.jobs([0, 1]), workers=2)
+    whole = fake.MeetingLadder(meeting)
+    assert runner(whole, tmp_path).run(whole.jobs([0, 1]), workers=2) == 0
+
+
+@pytest.mark.parametrize("name", ["smke", "vlkd"])
+def test_the_real_ladders_go_to_workers(name: str, tmp_path: Path) -> None:
+    """Pickled with their settings, and with nothing that they have read."""
+    ladder = bench_paper._ladder(name, tmp_path, {"scenes": "scenes:4"}, {})
+    sent = pickle.dumps(ladder)
+    assert len(sent) < 10_000
+    assert pickle.loads(sent).jobs([0, 1]) == ladder.jobs([0, 1])
 
 
 def test_only_keeps_what_it_names_and_what_that_starts_from() -> None:

@@ -32,12 +32,15 @@ def paper(
     budget_minutes: Annotated[
         float | None, typer.Option(min=0.0, help="Start no run that would end later than this.")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Runs side by side, each in a process with its part of the processors.")
+    ] = 1,
     plan: Annotated[bool, typer.Option("--plan", help="Print the runs with their time, and stop.")] = False,
     report: Annotated[
         Path | None, typer.Option(help="Write the tables and curves of the finished runs there (Markdown), and stop.")
     ] = None,
 ) -> None:
-    """Run a paper's comparisons one run at a time. The same line again goes on where it stopped."""
+    """Run a paper's comparisons. The same line again goes on where it stopped."""
     from vlkd_training.paper.report import write_markdown
     from vlkd_training.paper.results import Results
     from vlkd_training.paper.runner import Runner, choose
@@ -56,8 +59,10 @@ def paper(
         return
     left = runner.pending(jobs)
     minutes = sum(job.seconds for job in left) / 60
-    console.print(f"{len(left)} of {len(jobs)} runs to do, about {minutes:.0f} minutes on two quiet cores.")
-    remaining = runner.run(jobs, budget_minutes)
+    console.print(
+        f"{len(left)} of {len(jobs)} runs to do, about {minutes:.0f} minutes on two quiet cores, one after another."
+    )
+    remaining = runner.run(jobs, budget_minutes, workers)
     if remaining:
         typer.echo(f"{remaining} runs are left; the same line goes on with them.")
         return

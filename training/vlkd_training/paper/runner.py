@@ -1,26 +1,21 @@
-"""Does the runs of a ladder one after another; a second call goes on where the first one stopped."""
+"""Does the runs of a ladder, one after another or side by side; a second call goes on where the first one stopped."""
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
+import functools
 import json
-import os
-import shutil
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from vlkd_hub.errors import InvalidInputError, RecipeError
-from vlkd_hub.reports import write_report
-from vlkd_training.cache import fingerprint
+from vlkd_training.paper.execution import do_run, do_side_by_side, facts_of
 from vlkd_training.paper.jobs import Job, Ladder
 from vlkd_training.paper.results import result_file
+from vlkd_training.paper.watch import Watch
 from vlkd_training.recipe import suggestion
 
 __all__ = ["Runner", "choose"]
@@ -80,90 +75,41 @@ class Runner:
             table.add_row(job.name, str(job.seed), str(job.steps), f"{job.seconds:.0f}", done)
         return table
 
-    def run(self, jobs: Sequence[Job], budget_minutes: float | None = None) -> int:
+    def run(self, jobs: Sequence[Job], budget_minutes: float | None = None, workers: int = 1) -> int:
         """Do what is not done.
 
         Args:
             jobs: in order, each after those that it starts from.
             budget_minutes: start no run that would end later than this, going by how long the runs before it took.
+            workers: runs side by side, each in a process of its own; 1: one after another, in this one.
 
         Returns:
             Number of runs that are left.
 
         Raises:
             RecipeError: a finished run has other facts than it would have now.
+            VlkdError: a worker died.
         """
         for job in jobs:
             self._check(job)
-        waiting, began = self.pending(jobs), time.monotonic()
-        planned, pace = 0.0, 1.0
-        with _bar(self.console) as bar:
-            task = bar.add_task("", total=sum(job.seconds for job in waiting), runs=f"0/{len(waiting)}")
+        waiting = self.pending(jobs)
+        with Watch(self.console, waiting, budget_minutes, workers) as watch:
+            if workers > 1:
+                return do_side_by_side(self.ladder, self.work, waiting, workers, watch)
             for number, job in enumerate(waiting):
-                spent = time.monotonic() - began
-                if budget_minutes is not None and spent + pace * job.seconds > 60 * budget_minutes:
-                    self.console.print(f"Stopped before {job.id}: the budget of {budget_minutes:g} minutes is used up.")
+                if not watch.may_start(job):
                     return len(waiting) - number
-                bar.update(task, description=job.id, runs=f"{number}/{len(waiting)}")
-                at, length = planned, job.seconds
-                self._one(job, lambda part, at=at, length=length: bar.update(task, completed=at + part * length))
-                planned += job.seconds
-                pace = max(1.0, (time.monotonic() - began) / planned)
-                bar.update(task, completed=planned, runs=f"{number + 1}/{len(waiting)}")
+                watch.ended(job, do_run(self.ladder, self.work, job, functools.partial(watch.part, job.id)))
         return 0
 
     def _check(self, job: Job) -> None:
         file = result_file(self.work, job)
         if not file.is_file():
             return
-        before, now = json.loads(file.read_text(encoding="utf-8")).get("facts", {}), self._facts(job)
+        before, now = json.loads(file.read_text(encoding="utf-8")).get("facts", {}), facts_of(self.ladder, job)
         changed = sorted(name for name in now if before.get(name) != now[name])
         if changed:
             raise RecipeError(_CHANGED.format(file=file, what=", ".join(changed)))
-
-    def _facts(self, job: Job) -> dict[str, str]:
-        own = {"steps": job.steps, "changes": job.changes}
-        return {name: fingerprint({name: value}) for name, value in (own | self.ladder.facts(job)).items()}
-
-    def _one(self, job: Job, tell: Any) -> None:
-        """Do one run and write its file; what it prints goes to its log."""
-        facts = self._facts(job)
-        folder = self.work / "unfinished" / f"{job.slug}-{fingerprint(facts)}"
-        log = self.work / "logs" / f"{job.slug}.txt"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        began, load = time.monotonic(), os.getloadavg()[0]
-        with log.open("a", encoding="utf-8") as text:
-            with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-                found = self.ladder.run(job, folder, tell)
-        seconds = time.monotonic() - began
-        run = {
-            "name": job.name,
-            "seed": job.seed,
-            "kind": job.kind,
-            "data": job.data,
-            "steps": job.steps,
-            "changes": job.changes,
-            "facts": facts,
-            "seconds": round(seconds, 1),
-            "load": round(load, 1),
-        }
-        write_report(result_file(self.work, job), run | found)
-        shutil.rmtree(folder, ignore_errors=True)
-        names = [name for name in found["scores"] if ":" not in name and not name.startswith("unseen_")]
-        shown = ", ".join(f"{name} {found['scores'][name]:.1f}" for name in names)
-        self.console.print(f"{job.id}: {shown or 'done'} ({seconds:.0f} s)", highlight=False, soft_wrap=True)
-
-
-def _bar(console: Console) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[runs]} runs, left"),
-        TimeRemainingColumn(),
-    )
-    # Not redirected: what a run prints goes to its log, and the bar to the terminal that the console was made for.
-    return Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False, speed_estimate_period=900)
 
 
 def _minutes(seconds: float) -> str:

@@ -63,8 +63,8 @@ class SmkeLadder:
             "mean of its patches, that of a text the mean of its tokens, since these two encoders were trained so. "
             "The teacher is EfficientNet-Lite0 too: its ImageNet class distribution where the thesis has ResNet-50's, "
             "its pooled features where the thesis has BEiT v2's class token. They are no self-supervised features; no "
-            "such model installs without a hub. All runs take the same number of steps of the same batch, at the same "
-            "learning rate. Scores are on test pictures that no run trained on."
+            "such model installs without a hub. All runs on one data set take the same number of steps of the same "
+            "batch, at the same learning rate. Scores are on test pictures that no run trained on."
         )
 
     def jobs(self, seeds: Sequence[int]) -> list[Job]:

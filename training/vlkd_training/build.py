@@ -28,7 +28,14 @@ from .encoders import TextEncoder, load_text_encoder, load_vision_backbone
 from .layer_choice import layer_stack
 from .recipe import StudentSpec, TeacherSpec
 
-__all__ = ["build_student", "build_teacher", "load_teacher", "make_image_processor", "solve_text_projection"]
+__all__ = [
+    "TEXT_START",
+    "build_student",
+    "build_teacher",
+    "load_teacher",
+    "make_image_processor",
+    "solve_text_projection",
+]
 
 
 def build_teacher(spec: TeacherSpec) -> tuple[DualEncoderModel, DualEncoderProcessor]:
@@ -193,6 +200,10 @@ def _decoder_config(spec: StudentSpec, text: TextEncoder) -> BartConfig:
         "forced_eos_token_id": None,
     }
     return BartConfig(**(values | spec.decoder))
+
+
+TEXT_START = "least squares towards a rotation"
+"""How :func:`solve_text_projection` starts W_e; runs of another start are not taken for those of this one."""
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from vlkd_hub.errors import BundleError, MissingDependencyError
+from vlkd_hub.errors import BundleError, InvalidInputError, MissingDependencyError
 from vlkd_serving.index import SpaceError
 from vlkd_serving.scale import app as module
 from vlkd_serving.scale import build_app
@@ -102,6 +102,16 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> None
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(MissingDependencyError, match=r'pip install "vlkd-hub\[scale\]"'):
         build_app({"model": str(tiny_bundle)})
+
+
+def test_a_bundle_that_cannot_match_words_is_told_before_anything_starts(
+    fake_serve: FakeServe, tiny_bundle: Path, smke_bundle: Path
+) -> None:
+    with pytest.raises(InvalidInputError, match="no bundle has the graphs for it"):
+        build_app({"model": str(tiny_bundle), "match_words": True})
+    assert not fake_serve.made
+    build_app({"model": str(smke_bundle), "match_words": True})
+    assert fake_serve.made["encoder"][1][0].match_words
 
 
 def test_the_config_file(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vlkd_hub.errors import InvalidInputError
+from vlkd_hub.errors import InvalidInputError, RecipeError
 from vlkd_training.data.records import QuestionAnswer
 from vlkd_training.paper.jobs import Job
 from vlkd_training.paper.material import picture_source
@@ -137,6 +137,18 @@ def test_what_a_run_depends_on_changes_its_facts(finished: Path, tiny_domain: Do
     assert ladder.facts(job) == ladder_of(finished, tiny_domain, tiny_teacher).facts(job)
     changed = {name for name, value in other.facts(job).items() if ladder.facts(job)[name] != value}
     assert changed == {"data set scenes"}
+
+
+def test_runs_of_another_start_of_the_text_projection_are_refused(
+    finished: Path, tiny_domain: Domain, tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was distilled before the start changed must not stand in a table beside what was distilled after."""
+    jobs = {job.name: job for job in ladder_of(finished, tiny_domain, tiny_teacher).jobs([0])}
+    monkeypatch.setattr("vlkd_training.paper.vlkd.TEXT_START", "another")
+    ladder = ladder_of(finished, tiny_domain, tiny_teacher)
+    with pytest.raises(RecipeError, match="made with another start of W_e"):
+        Runner(ladder, finished, Console(file=io.StringIO())).run([jobs["scenes/full"]])
+    assert ladder.facts(jobs["scenes/without-ttdm"])["start of W_e"] == "random"
 
 
 def test_a_wrong_name_says_which_are_right(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlkd_hub.errors import InvalidInputError
-from vlkd_training.build import load_teacher
+from vlkd_training.build import TEXT_START, load_teacher
 from vlkd_training.cache import weights_fingerprint
 from vlkd_training.data import load_records
 from vlkd_training.paper.jobs import Comparison, Job, Tell
@@ -98,6 +98,7 @@ class VlkdLadder:
         recipe["phases"] = recipe["phases"][: phases.get(job.kind, 1) + 1]
         if job.kind in ("distil", "finetune"):
             task = domain.finetune[job.changes.get("task", "answers")]
+            found["start of W_e"] = job.changes.get("start", TEXT_START)
             found["recipe of the fine-tuning"] = dataclasses.asdict(load_recipe(task, "finetune"))
         return found | {"recipe": recipe}
 

@@ -95,6 +95,8 @@ class ImageQuantizerModel(PreTrainedModel):
 
         Raises:
             ValueError: another shape, fewer than two pictures, or a model that does not standardize.
+
+        Source: ours.
         """
         if not self.config.standardize:
             raise ValueError("This quantizer does not standardize: its config says standardize=False.")

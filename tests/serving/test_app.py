@@ -221,6 +221,13 @@ def test_forms_with_wrong_fields(client: Any, picture_bytes: Callable[..., bytes
     check_error(client.post(CAPTION, files=[("image", ("a", picture)), ("image", ("b", picture))]), 400)
 
 
+@pytest.mark.parametrize(("path", "param"), [(EMBED, "input"), (CAPTION, "image")])
+@pytest.mark.parametrize("body", [b"", b"no picture"])
+def test_bodies_that_should_be_pictures(client: Any, path: str, param: str, body: bytes) -> None:
+    """The body itself is the picture: the error names the field that it stands for."""
+    check_error(client.post(path, content=body, headers={"content-type": "image/jpeg"}), 422, param)
+
+
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "image/png"])
 def test_other_content_types(client: Any, kind: str) -> None:
     """415, and it says what is taken."""

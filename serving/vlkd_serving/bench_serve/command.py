@@ -58,7 +58,7 @@ def serve(
         server = stack.enter_context(running(command, port))
         report |= {"start_s": server.start_s, "ready_mb": server.ready_mb}
         parts = OnnxParts(OnnxStudent.from_pretrained(bundle, threads=threads, provider=provider, graphs=SERVED))
-        for what in ("embedding", *(["caption"] if "caption" in parts.tasks else [])):
+        for what in ("embedding", "picture", *(["caption"] if "caption" in parts.tasks else [])):
             report[what] = throughput(server.url, parts, jpegs, sizes, what)
             _print_throughput(what, report[what])
         report["latency"] = latency(server.url, parts, jpegs[:64], rounds)

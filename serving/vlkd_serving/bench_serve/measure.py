@@ -39,9 +39,10 @@ def throughput(url: str, parts: OnnxParts, pictures: Sequence[bytes], sizes: Siz
         parts: the same model in this process, with the same threads.
         pictures: sent once each a round.
         sizes: see :class:`Sizes`.
-        what: ``embedding`` or ``caption``.
+        what: ``embedding`` (base64 in JSON, as the OpenAI client sends it), ``picture`` (the same route; the body is
+            the JPEG) or ``caption`` (the body is the JPEG).
     """
-    loop = embedding_loop if what == "embedding" else caption_loop
+    loop = caption_loop if what == "caption" else embedding_loop
     loop(parts, pictures[:WARM], sizes.batch, sizes.workers)
     requests_per_s(url, pictures[:WARM], sizes.concurrency, what)
     served, direct = [], []
@@ -49,7 +50,7 @@ def throughput(url: str, parts: OnnxParts, pictures: Sequence[bytes], sizes: Siz
         served.append(requests_per_s(url, pictures, sizes.concurrency, what))
         direct.append(len(pictures) / loop(parts, pictures, sizes.batch, sizes.workers))
     report = _compared(served, direct)
-    if what == "embedding":
+    if what != "caption":
         report["bare_session_per_s"] = len(pictures) / bare_session(parts, len(pictures), sizes.batch)
         report["ratio_to_bare_session"] = report["http_per_s"] / report["bare_session_per_s"]
     return report
@@ -126,8 +127,8 @@ def _request(url: str, picture: bytes, what: str) -> bytes:
         return build_request(url, "/v1/embeddings", embedding_body(picture), "application/json")
     if what == "infinity":
         return build_request(url, "/embeddings", embedding_body(picture, modality="image"), "application/json")
-    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="x.jpg"\r\n\r\n'
-    return build_request(url, "/v1/caption", head + picture + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
+    path = {"picture": "/v1/embeddings", "caption": "/v1/caption"}[what]
+    return build_request(url, path, picture, "image/jpeg")
 
 
 def _compared(served: list[float], direct: list[float]) -> dict[str, Any]:

@@ -176,6 +176,9 @@ def test_every_dialect_gives_the_same_numbers(address: str, green: Path) -> None
             infer((name, value), output="embedding")["data"],
             predict("visual" if visual else "textual", **parts),
         ]
+        if visual:
+            body = {"content": picture, "headers": {"content-type": "image/png"}}
+            vectors.append(post("/v1/embeddings", **body)["data"][0]["embedding"])
         for vector in vectors:
             np.testing.assert_allclose(vector, vectors[0], atol=1e-6)
         if not visual:
@@ -188,6 +191,7 @@ def test_every_dialect_gives_the_same_numbers(address: str, green: Path) -> None
         post("/v1/caption", json={"image": encoded})["caption"],
         post("/v1/chat/completions", json={"messages": chat})["choices"][0]["message"]["content"],
         post("/hf/image-to-text", json={"inputs": encoded})[0]["generated_text"],
+        post("/v1/caption", content=picture, headers={"content-type": "image/png"})["caption"],
         infer(("image", encoded), output="caption")["data"][0],
     }
     assert captions == {"a green picture"}

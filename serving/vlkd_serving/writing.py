@@ -18,8 +18,11 @@ from vlkd_serving.protocol import Floats
 from vlkd_serving.slots import Slots
 from vlkd_serving.waiting import WaitingLine, fail
 
-__all__ = ["ContinuousWriter", "TokenListener", "WriteFunction"]
+__all__ = ["TURN_STEPS", "ContinuousWriter", "TokenListener", "WriteFunction"]
 
+TURN_STEPS = 4
+"""Steps of a cohort before the next one's turn: a change of turns passes through the event loop, which costs time in
+which nothing is written."""
 WriteFunction = Callable[[Sequence[Floats], Any, set[int]], Iterator[Step]]
 TokenListener = Callable[[int], None]
 
@@ -52,7 +55,7 @@ class ContinuousWriter(WaitingLine):
     """Writes texts for many requests at once, step by step.
 
     Texts that start together form a cohort, since the decoder reads one position for all its rows. Several cohorts are
-    written in turns, a step each, so a new request does not wait for the texts that are half done. A row leaves its
+    written in turns, a few steps each, so a new request does not wait for the texts that are half done. A row leaves its
     cohort when it ends, when its client has gone, or at its deadline. A step for a few rows costs nearly as much as one
     for many: while texts are written, those that come wait, up to ``join_delay_s``, until they are a full cohort, or
     twice as many as are left of the others with no more on their way.
@@ -94,6 +97,7 @@ class ContinuousWriter(WaitingLine):
         self._queue: list[_Entry] = []
         self._cohorts: deque[_Cohort] = deque()
         self._attention = threading.Event()
+        self._alone = False
 
     async def stop(self) -> None:
         """Stop the worker; texts that are not done fail with :class:`UnavailableError`."""
@@ -132,11 +136,13 @@ class ContinuousWriter(WaitingLine):
         self._queue.append(_Entry(context, settings, deadline, priority, on_token, future))
         self._depth()
         self._changed.set()
-        self._attention.set()
+        if self._alone or (len(self._cohorts) < self._max_cohorts and self._worth_starting()):
+            self._attention.set()
         try:
             return await self._answer(future, deadline)
-        finally:
+        except BaseException:
             self._attention.set()  # a row that nobody waits for is dropped at the next step
+            raise
 
     async def _work(self) -> None:
         while True:
@@ -179,39 +185,41 @@ class ContinuousWriter(WaitingLine):
         if len(cohort.dropped) == len(cohort.entries):
             return
         self._attention.clear()
-        alone = not self._cohorts and not self._queue
-        loop = asyncio.get_running_loop()
+        self._alone = not self._cohorts and not self._queue
         self._cohorts.append(cohort)
+        loop = asyncio.get_running_loop()
         try:
-            step = await loop.run_in_executor(self._executor, self._steps, cohort, alone, loop)
+            ended = await loop.run_in_executor(self._executor, self._steps, cohort, loop)
         except Exception as error:
             self._cohorts.remove(cohort)
             self._isolate(cohort, error)
             return
-        if step is None:
-            self._cohorts.remove(cohort)
-            self._isolate(cohort, RuntimeError(f"{self.part} ended without finishing every text"))
-            return
-        for row, written in step.finished.items():
-            if not cohort.entries[row].future.done():
-                cohort.entries[row].future.set_result(written)
+        finally:
+            self._alone = False
         if all(entry.future.done() for entry in cohort.entries):
             self._cohorts.remove(cohort)
+        elif ended:
+            self._cohorts.remove(cohort)
+            self._isolate(cohort, RuntimeError(f"{self.part} ended without finishing every text"))
 
-    def _steps(self, cohort: _Cohort, alone: bool, loop: asyncio.AbstractEventLoop) -> Step | None:
-        """On a core thread: one step, or, where no other cohort takes turns, as many as nobody else interrupts."""
+    def _steps(self, cohort: _Cohort, loop: asyncio.AbstractEventLoop) -> bool:
+        """On a core thread: a turn, or, where no other cohort waits for one, as many steps as nobody interrupts.
+
+        Returns:
+            Whether there are no more.
+        """
         begin = time.perf_counter()
         if cohort.steps is None:
             contexts = [entry.context for entry in cohort.entries]
             cohort.steps = self._write(contexts, cohort.entries[0].settings, cohort.dropped)
-        while True:
-            step = next(cohort.steps, None)
-            if step is not None:
+        try:
+            for taken, step in enumerate(cohort.steps, 1):
                 self._tell(cohort, step, loop)
-            interrupted = self._attention.is_set() or self._slots.contended
-            if step is None or step.finished or not alone or interrupted:
-                self._metrics.infer_seconds.labels(part=self.part).observe(time.perf_counter() - begin)
-                return step
+                if self._attention.is_set() or self._slots.contended or (taken >= TURN_STEPS and not self._alone):
+                    return False
+            return True
+        finally:
+            self._metrics.infer_seconds.labels(part=self.part).observe(time.perf_counter() - begin)
 
     def _tell(self, cohort: _Cohort, step: Step, loop: asyncio.AbstractEventLoop) -> None:
         cohort.length += bool(step.tokens)
@@ -220,6 +228,8 @@ class ContinuousWriter(WaitingLine):
             if entry.on_token is not None and cohort.length > entry.told:
                 entry.told = cohort.length
                 loop.call_soon_threadsafe(entry.on_token, token)
+        for row, written in step.finished.items():
+            loop.call_soon_threadsafe(_resolve, cohort.entries[row].future, written)
 
     def _isolate(self, cohort: _Cohort, error: Exception) -> None:
         """After a failure, write each text of the cohort alone; one that fails alone is at fault."""
@@ -228,3 +238,9 @@ class ContinuousWriter(WaitingLine):
             fail(live[0].future, error)
             return
         self._cohorts.extend(_Cohort([entry]) for entry in live)
+
+
+def _resolve(future: asyncio.Future[Written], written: Written) -> None:
+    """End a future with a text, unless it ended before."""
+    if not future.done():
+        future.set_result(written)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from vlkd_hub.runtime.stepwise import Step, Written
 from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.slots import Slots
-from vlkd_serving.writing import ContinuousWriter
+from vlkd_serving.writing import TURN_STEPS, ContinuousWriter
 
 
 class Lengths:
@@ -188,6 +189,24 @@ def test_other_settings_are_another_cohort() -> None:
     write = Lengths()
     drive(write, scenario)
     assert write.cohorts == [[3, 3], [3, 3]]
+
+
+def test_cohorts_take_turns_of_a_few_steps() -> None:
+    """Neither waits for the other's end, and not every step changes the turn; short texts leave within a turn."""
+    ended: list[int] = []
+
+    async def scenario(writer: ContinuousWriter) -> None:
+        async def one(length: int, settings: int) -> None:
+            await writer.submit(context(length), settings, later())
+            ended.append(length)
+
+        await asyncio.gather(one(10, 0), one(2, 0), one(11, 1))
+
+    write = Lengths()
+    drive(write, scenario)
+    turns = [(which, len(list(steps))) for which, steps in groupby(max(row) for row in write.steps)]
+    assert turns == [(10, TURN_STEPS), (11, TURN_STEPS), (10, TURN_STEPS), (11, TURN_STEPS), (10, 2), (11, 3)]
+    assert ended == [2, 10, 11]
 
 
 def test_one_that_fails_fails_alone() -> None:

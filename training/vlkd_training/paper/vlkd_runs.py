@@ -108,7 +108,11 @@ class VlkdRuns:
             some = torch.randperm(len(rows), generator=torch.Generator().manual_seed(job.seed))[:SOLVE_ON].numpy()
             facts["init_cosine"] = solve_text_projection(student, self.material.text_means[chosen[some]], vectors[some])
         plan = self.material.recipe.phases[1]
-        phase = dataclasses.replace(plan, method_options=plan.method_options | job.changes.get("method", {}))
+        phase = dataclasses.replace(
+            plan,
+            method_options=plan.method_options | job.changes.get("method", {}),
+            data=plan.data | job.changes.get("data", {}),
+        )
         pictures = picture_source(self.material.tokens(records), student.config.image_features)
         collator = CaptionCollator(rows, processor.tokenizer, pictures, vectors, **phase.data)
         losses = train(job, phase, student, rows, collator, folder, lambda part: tell(0.6 * part))

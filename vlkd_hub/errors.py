@@ -44,7 +44,7 @@ class BundleError(VlkdError, ValueError):
 
 
 class WeightsError(VlkdError, ValueError):
-    """A weight file is absent, malformed, or of a format that can run code."""
+    """A weight file is absent, incomplete, malformed, or of a format that can run code."""
 
 
 class HubError(VlkdError, OSError):

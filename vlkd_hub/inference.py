@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcesso
 
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.hub.folders import student_folder
+from vlkd_hub.hub.loading import load_whole
 from vlkd_hub.models import SmkeModel, VlkdForConditionalGeneration
 from vlkd_hub.picture_cache import PictureCache
 from vlkd_hub.runtime.image_processing import ImageProcessor
@@ -83,13 +84,12 @@ class TorchStudent:
 
         Raises:
             HubError: the repository cannot be fetched.
-            WeightsError: there are no weights, or not in well-formed safetensors.
+            WeightsError: there are no weights, not all of them, or not in well-formed safetensors.
         """
         folder = student_folder(path, revision)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         loader = VlkdForConditionalGeneration if config.model_type == "vlkd" else AutoModel
-        model = loader.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
-        return cls(model, load_processor(folder), device, batch_size, **options)
+        return cls(load_whole(loader, folder), load_processor(folder), device, batch_size, **options)
 
     @property
     def num_parameters(self) -> int:

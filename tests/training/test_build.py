@@ -239,6 +239,17 @@ def test_the_way_back_is_the_pseudo_inverse(text: TextEncoder) -> None:
 
 
 @torch.no_grad()
+def test_the_way_back_inverts_a_start_that_is_not_solved(text: TextEncoder) -> None:
+    """Footnote 1 asks for it whatever W_e starts from (``least_squares_init: false``)."""
+    student = make_student()
+    forth, back = student.vlkd.text_projection.weight.double(), student.text_to_decoder.weight.double()
+    kept = back @ forth
+    torch.testing.assert_close(kept @ kept, kept, atol=1e-4, rtol=0)  # a projection: what W_e keeps, it gives back
+    torch.testing.assert_close(kept, kept.t(), atol=1e-4, rtol=0)
+    assert float(kept.trace()) > 0.8 * min(forth.shape)
+
+
+@torch.no_grad()
 def test_a_ridge_bears_texts_that_do_not_span_the_space(text: TextEncoder) -> None:
     """Fewer texts than dimensions: least squares alone would be singular."""
     student = make_student()

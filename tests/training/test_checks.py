@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertModel, CLIPConfig, CLIPImageProcessor, CLIPModel
 
-from vlkd_hub.errors import DataError, RecipeError, TrainingError
+from vlkd_hub.errors import DataError, RecipeError, TrainingError, WeightsError
+from vlkd_hub.inference import TorchStudent
 from vlkd_hub.models import VlkdForConditionalGeneration
+from vlkd_training.build import load_teacher
 from vlkd_training.checks import check_batches, check_finite, check_vocabulary
+from vlkd_training.encoders import load_text_encoder, load_vision_backbone
 from vlkd_training.finetune import load_student
 from vlkd_training.methods import AlignMethod, TextInfillingMethod, VLKDMethod
 from vlkd_training.phases import train_phase
@@ -46,8 +50,25 @@ def test_missing_weights_are_not_left_random(tiny_student: Path, tmp_path: Path)
     weights = load_file(tmp_path / "model.safetensors")
     del weights["image_to_decoder.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(DataError, match="lacks 1 of the model's weights .*image_to_decoder.weight.*download it again"):
-        load_student(tmp_path)
+    for load in (load_student, TorchStudent.from_pretrained):
+        with pytest.raises(WeightsError, match="lacks 1 of .* weights .*image_to_decoder.weight.*download it again"):
+            load(tmp_path)
+
+
+def test_a_teacher_and_an_encoder_with_holes(tmp_path: Path) -> None:
+    """Their answers would be cached, and every student would learn from them."""
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    clip = CLIPConfig(text_config=small, vision_config=small | {"image_size": 32, "patch_size": 16}, projection_dim=8)
+    for model, name, load in (
+        (CLIPModel(clip), "text_projection.weight", load_teacher),
+        (CLIPModel(clip), "visual_projection.weight", load_vision_backbone),
+        (BertModel(BertConfig(**small)), "encoder.layer.0.output.dense.weight", load_text_encoder),
+    ):
+        weights = {key: value for key, value in model.state_dict().items() if key != name}
+        model.save_pretrained(tmp_path / name, state_dict=weights)
+        CLIPImageProcessor().save_pretrained(tmp_path / name)
+        with pytest.raises(WeightsError, match=rf"lacks 1 of the model's weights \(the first: {name}\)"):
+            load(str(tmp_path / name))
 
 
 def test_an_empty_caption_names_its_picture() -> None:
@@ -77,8 +98,19 @@ def test_a_teacher_that_is_no_number() -> None:
     values = np.ones((6, 2), np.float32)
     check_finite(values, "sentence vectors")
     values[4, 1] = np.nan
-    with pytest.raises(DataError, match=r"sentence vectors hold NaN or infinity in 1 rows, the first of them \[14\]"):
-        check_finite(values, "sentence vectors", first_row=10)
+    with pytest.raises(DataError, match=r"sentence vectors hold NaN, .* in 1 rows, the first of them \[14\]"):
+        check_finite(values, "sentence vectors", 10)
+    with pytest.raises(DataError, match=r"the first of them \[7\]"):  # sorted by length: each row has its own number
+        check_finite(values, "sentence vectors", [3, 1, 4, 0, 7, 5])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_a_value_that_the_cache_cannot_hold(dtype: str) -> None:
+    """70,000 is a number in fp32, infinite in fp16, and NaN in int8, whose scales are fp16."""
+    values = np.array([[1.0], [-70_000.0]], np.float32)
+    check_finite(values, "image features")
+    with pytest.raises(DataError, match=rf"does not fit {dtype} in 1 rows, the first of them \[1\]"):
+        check_finite(values, "image features", dtype=dtype)
 
 
 def test_a_teacher_that_answers_nan_while_training() -> None:

@@ -61,6 +61,25 @@ def test_dropout_is_the_same_in_both_passes(tiny_student: Path) -> None:
     assert not torch.equal(seen[0], model(**method.wanted(split_batch(batch, 2)[0][0])).text_embeds)
 
 
+def test_a_step_in_chunks_is_made_ready_like_a_whole_one(tiny_student: Path, tmp_path: Path) -> None:
+    """Frozen parts rest where that is asked for, and the method completes the batch, once."""
+    seen: list[bool] = []
+    prepared: list[int] = []
+
+    class Preparing(VLKDMethod):
+        def prepare(self, model: Any, batch: dict[str, Any]) -> dict[str, Any]:
+            prepared.append(len(batch["input_ids"]))
+            return batch
+
+    options: dict[str, Any] = {"rest_frozen": True, "freeze": ["vlkd.text_encoder"], "max_steps": 1}
+    options |= {"per_device_train_batch_size": 4, "cached_contrastive_chunk": 2}
+    trainer = make_trainer(tiny_student, tmp_path, method=Preparing(gamma=10.0), **options)
+    trainer.model.vlkd.text_encoder.register_forward_hook(lambda module, *_: seen.append(module.training))
+    trainer.train()
+    assert prepared == [4]
+    assert seen and not any(seen)
+
+
 def test_the_trainer_steps_the_same(tiny_student: Path, tmp_path: Path) -> None:
     """As a training argument, with gradient accumulation on top: three steps end at the same weights."""
     options: dict[str, Any] = {"optim": "sgd", "learning_rate": 0.05, "per_device_train_batch_size": 4}

@@ -11,7 +11,7 @@ import torch
 from timm.optim import Lamb
 
 from vlkd_hub.cli import main
-from vlkd_hub.errors import DataError, RecipeError
+from vlkd_hub.errors import RecipeError, WeightsError
 from vlkd_hub.models.vlkd import VlkdForConditionalGeneration, VlkdForSequenceClassification
 from vlkd_training.finetune_text import run_text_finetune
 from vlkd_training.recipe import load_recipe
@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_refused(tiny_student: Path, rte: str, xsum: str, t
     model = VlkdForConditionalGeneration.from_pretrained(tiny_student)
     weights = {name: value for name, value in model.state_dict().items() if name != "text_to_decoder.weight"}
     model.save_pretrained(broken, state_dict=weights)
-    with pytest.raises(DataError, match="lacks 1 of the model's weights .the first: text_to_decoder.weight"):
+    with pytest.raises(WeightsError, match="lacks 1 of the model's weights .the first: text_to_decoder.weight"):
         run_text_finetune("vlkd-glue", rte, str(broken), out, task="rte")
 
 

@@ -1,8 +1,9 @@
-"""Two processes train what one process with the doubled batch trains; torchrun, CPU and gloo."""
+"""Two processes train what one process with the doubled batch trains; torchrun and accelerate, CPU and gloo."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,26 @@ def train(launcher: list[str], *arguments: Any, output: Path) -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(output / "end.pt", weights_only=True)
+
+
+def train_by_accelerate(*arguments: Any, output: Path) -> dict[str, Any]:
+    """As :func:`train` on two processes; `accelerate launch` starts one of them a call where there is no MPI."""
+    output.mkdir()
+    student, *rest = (str(item) for item in arguments)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    options = ["--cpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", port]
+    options += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    line = [sys.executable, "-m", "accelerate.commands.launch", *options, str(WORKER), student, str(output), *rest]
+    running = []
+    for rank in "01":
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+        running.append(subprocess.Popen(line, env={**os.environ, **place}, stderr=subprocess.PIPE, text=True))
+    for process in running:
+        _, said = process.communicate(timeout=500)
+        assert process.returncode == 0, said[-3000:]
     return torch.load(output / "end.pt", weights_only=True)
 
 
@@ -52,6 +73,12 @@ def test_two_processes_train_as_one_with_the_doubled_batch(
     two = train(launcher, tiny_student, method, 2, chunk, output=tmp_path / "two")
     one = train([], tiny_student, method, 4, 0, output=tmp_path / "one")
     assert_same(two, one)
+
+
+def test_accelerate_launch_starts_the_same(tiny_student: Path, tmp_path: Path) -> None:
+    """On a machine without accelerators, with gloo: what docs/training.md tells."""
+    two = train_by_accelerate(tiny_student, "vlkd", 2, 0, output=tmp_path / "two")
+    assert_same(two, train([], tiny_student, "vlkd", 4, 0, output=tmp_path / "one"))
 
 
 LEAVING = """

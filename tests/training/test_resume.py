@@ -129,6 +129,19 @@ def test_a_checkpoint_without_the_methods_state_is_refused(tiny_student: Path, t
         )
 
 
+@pytest.mark.parametrize("method", [Queue, None])
+def test_another_number_of_processes_is_refused(tiny_student: Path, tmp_path: Path, method: Any) -> None:
+    """With a state of the method or without one: the rows of each process would be others."""
+    options: dict[str, Any] = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    options |= {} if method is None else {"method": method()}
+    make_trainer(tiny_student, tmp_path, **options).train()
+    folder = tmp_path / "checkpoint-1"
+    for mine in list(folder.glob("*_0.safetensors")):
+        shutil.copyfile(mine, folder / mine.name.replace("_0.", "_1."))
+    with pytest.raises(TrainingError, match="saved by 2 processes and 1 go on.*start over without --resume"):
+        make_trainer(tiny_student, tmp_path, **options).train(resume_from_checkpoint=str(folder))
+
+
 def test_older_checkpoints_go_only_when_the_new_one_is_there(
     tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

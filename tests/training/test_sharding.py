@@ -62,7 +62,8 @@ def test_accelerate_reads_the_configs(file: Path) -> None:
     assert config.distributed_type.value == stated["distributed_type"]
 
 
-def test_the_sharding_config_names_layers_that_the_student_has(tiny_student: Path) -> None:
+def test_the_sharding_config_names_only_layers_that_the_student_has(tiny_student: Path) -> None:
+    """accelerate refuses a class that the model lacks, so the config must fit a student with any text encoder."""
     stated = yaml.safe_load(next(file for file in CONFIGS if file.stem == "fsdp-8").read_text())["fsdp_config"]
     layers = set(stated["fsdp_transformer_layer_cls_to_wrap"].split(","))
-    assert "BartDecoderLayer" in layers & {type(module).__name__ for module in without_dropout(tiny_student).modules()}
+    assert layers and layers <= {type(module).__name__ for module in without_dropout(tiny_student).modules()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,30 @@ def test_a_stream_without_captions_is_no_endless_wait(tmp_path: Path) -> None:
 def make_collator(student: Path) -> StreamCollator:
     processor = load_processor(student)
     return StreamCollator(processor.tokenizer, processor.image_processor, processor.tokenizer, mask_ratio=0.3)
+
+
+def test_a_broken_picture_does_not_end_a_stream(tiny_student: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Another row of the batch stands in for it, caption and all; the log names the record."""
+    collate = make_collator(tiny_student)
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(buffer, format="PNG")
+    contents = [buffer.getvalue(), b"no picture", buffer.getvalue()]
+    rows = [
+        StreamRow(
+            Record(id=f"r{at}", captions=("a red circle",), image_bytes=content), f"a red circle {at}", (0, 0, 0, at)
+        )
+        for at, content in enumerate(contents)
+    ]
+    batch = collate(rows)
+    assert len(batch["pixel_values"]) == len(batch["clean_input_ids"]) == 3
+    assert batch["image_ids"].tolist() == [zlib.crc32(name) for name in (b"r0", b"r2", b"r2")]
+    assert torch.equal(batch["clean_input_ids"][1], batch["clean_input_ids"][2])
+    assert "record 'r1' cannot be read" in caplog.text and collate.broken == 1
+    with pytest.raises(DataError, match="Not one of the 1 pictures of a batch can be read, record 'r1'"):
+        collate(rows[1:2])
+    with pytest.raises(DataError, match=r"21 of \d+ pictures of the stream cannot be read. The last: .*'r1'"):
+        for _ in range(20):
+            collate(rows[:2])
 
 
 def test_a_batch_depends_on_its_rows_alone(shards: str, tiny_student: Path) -> None:

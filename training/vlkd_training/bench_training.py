@@ -28,7 +28,7 @@ from .recipe import load_recipe
 from .rows import CaptionRows
 from .stream import StreamCollator, StreamRow
 from .teachers import TextTeacher
-from .trainer import DistillationArguments, DistillationTrainer
+from .trainer import DistillationArguments, DistillationTrainer, attention_for
 
 __all__ = ["TrainingBench"]
 
@@ -240,7 +240,7 @@ class TrainingBench:
         for _, batch in zip(range(self.steps + 2), loader, strict=False):
             with torch.no_grad():
                 model.vlkd.logit_scale.clamp_(max=4.605)
-            with autocast:
+            with autocast, attention_for(model.device):
                 outputs = model(**method.wanted(batch), **method.student_options)
             loss = torch.stack(list(method(outputs, batch).values())).sum()
             loss.backward()

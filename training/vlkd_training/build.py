@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, BartConfig, BartModel, CLIPImage
 
 from vlkd_hub.errors import RecipeError
 from vlkd_hub.hub.folders import student_folder
+from vlkd_hub.hub.loading import load_whole
 from vlkd_hub.inference import load_processor
 from vlkd_hub.models import (
     DualEncoderConfig,
@@ -98,6 +99,7 @@ def load_teacher(path: str | Path) -> tuple[DualEncoderModel | CLIPModel, Any]:
 
     Raises:
         RecipeError: the folder holds another kind of model.
+        WeightsError: weights are missing.
     """
     path = student_folder(path)
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
@@ -106,7 +108,7 @@ def load_teacher(path: str | Path) -> tuple[DualEncoderModel | CLIPModel, Any]:
             f"{path} holds a {config.model_type!r} model. "
             "A VLKD teacher is a CLIP, or a dual encoder from `vlkd align`."
         )
-    model = AutoModel.from_pretrained(path, use_safetensors=True, trust_remote_code=False).eval().requires_grad_(False)
+    model = load_whole(AutoModel, path).eval().requires_grad_(False)
     return model, load_processor(path)
 
 
@@ -141,6 +143,7 @@ def build_student(
         student.vlkd.text_encoder.load_state_dict(bart.encoder.state_dict())
         student.decoder.load_state_dict(bart.decoder.state_dict())
     student.tie_weights()
+    invert_text_projection(student)
     processor = VlkdProcessor(teacher_processor.image_processor, _tokenizer(text))
     for task, changes in tasks.items():
         processor.tasks.setdefault(task, {}).update(changes)
@@ -207,6 +210,16 @@ TEXT_START = "least squares towards a rotation"
 
 
 @torch.no_grad()
+def invert_text_projection(student: VlkdForConditionalGeneration) -> None:
+    """Set W'_e to the pseudo-inverse of W_e; directions below a hundredth of the largest are left out.
+
+    Source: 002_330011b7ef9ac362.txt, section 3.2.3, footnote 1; the threshold is ours.
+    """
+    inverse = torch.linalg.pinv(student.vlkd.text_projection.weight.double(), rtol=1e-2)
+    student.text_to_decoder.weight.copy_(inverse)
+
+
+@torch.no_grad()
 def solve_text_projection(
     student: VlkdForConditionalGeneration, means: np.ndarray, teacher_vectors: np.ndarray, ridge: float = 0.1
 ) -> float:
@@ -242,6 +255,6 @@ def solve_text_projection(
     regular = gram + weight * torch.eye(gram.shape[0], dtype=gram.dtype)
     solution = torch.linalg.solve(regular, cross + weight * scale * rotation) / scale  # (d2, d1)
     student.vlkd.text_projection.weight.copy_(solution.t())
-    student.text_to_decoder.weight.copy_(torch.linalg.pinv(solution.t(), rtol=1e-2))
+    invert_text_projection(student)
     fitted = nn.functional.normalize(inputs @ solution, dim=-1)
     return float((fitted * nn.functional.normalize(targets, dim=-1)).sum(dim=-1).mean())

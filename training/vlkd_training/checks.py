@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from vlkd_hub.errors import DataError, RecipeError
 
 from .methods import Method
 
-__all__ = ["check_batches", "check_finite", "check_loaded", "check_vocabulary"]
+__all__ = ["check_batches", "check_finite", "check_vocabulary"]
 
 
 def check_vocabulary(model: Any, tokenizer: Any) -> None:
@@ -31,27 +31,6 @@ def check_vocabulary(model: Any, tokenizer: Any) -> None:
         raise RecipeError(
             f"The tokenizer pads with id {tokenizer.pad_token_id} and the model was made for {pad}; they do not "
             "belong together. Load the tokenizer that the model was saved with."
-        )
-
-
-def check_loaded(path: Any, found: dict[str, Any], tied: Any = ()) -> None:
-    """Refuse a model that was loaded with holes: what is missing would silently be random.
-
-    Args:
-        path: for the message.
-        found: what ``from_pretrained(..., output_loading_info=True)`` says.
-        tied: names of weights that are shared with others and so not saved.
-
-    Raises:
-        DataError: weights are missing or have other shapes.
-    """
-    missing = sorted(set(found.get("missing_keys", ())) - set(tied))
-    other = sorted(str(key[0] if isinstance(key, tuple) else key) for key in found.get("mismatched_keys", ()))
-    if missing or other:
-        holes = ", ".join([*missing, *other][:3])
-        raise DataError(
-            f"{path} lacks {len(missing) + len(other)} of the model's weights (the first: {holes}); they would start "
-            "from random values. The save was cut short or is of another architecture: save or download it again."
         )
 
 
@@ -79,16 +58,28 @@ def check_batches(method: Method, dataset: Any, batch_size: int, processes: int)
         )
 
 
-def check_finite(values: np.ndarray, what: str, first_row: int = 0) -> None:
-    """Refuse teacher outputs that are no numbers, before they are cached.
+def check_finite(
+    values: np.ndarray, what: str, rows: int | Sequence[int] | np.ndarray = 0, *, dtype: str = "float32"
+) -> None:
+    """Refuse teacher outputs that are no numbers, or none of the type in which they are cached.
+
+    Args:
+        values: one row an example.
+        what: for the message.
+        rows: number of the first row, or the number of each.
+        dtype: how they are kept; fp16, and int8 with its fp16 scales, end at 65,504.
 
     Raises:
-        DataError: the first rows that hold NaN or infinity are named.
+        DataError: the first rows that hold NaN, infinity or too large a value are named.
     """
-    if np.isfinite(values).all():
+    largest = float(np.finfo(np.float16).max) if dtype in ("float16", "int8") else np.inf
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(values) & (np.abs(values) <= largest)
+    if good.all():
         return
-    rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1)) + first_row
+    bad = np.flatnonzero(~good.reshape(len(values), -1).all(axis=1))
+    numbers = bad + rows if isinstance(rows, int) else np.asarray(rows)[bad]
     raise DataError(
-        f"The {what} hold NaN or infinity in {len(rows)} rows, the first of them {rows[:5].tolist()}. Look at these "
-        "pictures or texts and at the teacher's weights; a value over 65,504 does not fit fp16 either."
+        f"The {what} hold NaN, infinity or a value that does not fit {dtype} in {len(bad)} rows, the first of them "
+        f"{numbers[:5].tolist()}. Look at these pictures or texts and at the teacher's weights."
     )

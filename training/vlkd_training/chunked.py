@@ -81,7 +81,7 @@ def chunked_backward(
         _set_random_state(states[number])
         with nullcontext() if last else no_sync():
             outputs = _forward(model, method, chunk)
-            count = _count(chunk)
+            count = min(size, rows - start)
             loss = _carry(outputs, gradients, slice(start, start + count), last)
             for name, value in method.row_parts(outputs, chunk).items():
                 loss = loss + value * (count / rows)

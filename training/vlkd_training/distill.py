@@ -20,7 +20,7 @@ from .cache import FeatureCache, weights_fingerprint
 from .checks import check_vocabulary
 from .data import load_records
 from .data.collate import CaptionCollator, PictureSource
-from .encoders import cache_dir, tokenize
+from .encoders import cache_dir
 from .features import cached_backbone_features, cached_image_tokens, cached_pooled_text, cached_text_vectors
 from .phases import check_options, train_phase
 from .recipe import Phase, load_recipe
@@ -92,8 +92,10 @@ def run_distill(
     rows = CaptionRows(records)
     _console.print(f"Distilling on {len(records)} pictures, {len(rows)} captions")
     frozen = weights_fingerprint(student.vlkd.vision_tower)
-    facts = {"recipe": dataclasses.asdict(recipe), "data": records.fingerprint, "teacher": frozen, "seed": seed}
-    run = Run(output, facts | {"training arguments": overrides or {}}, resume)
+    facts = {"recipe": dataclasses.asdict(recipe), "data": records.fingerprint, "seed": seed}
+    facts |= {"teacher": weights_fingerprint(teacher), "cache dtype": cache_dtype}
+    facts |= {"training arguments": overrides or {}}
+    run = Run(output, facts, resume)
     vectors = teacher_text_vectors(teacher, teacher_processor, rows.texts, root)
     views = max(phase.data.get("views", 1) for phase in recipe.phases)
     pictures = picture_source(student, processor, records, root, views=views, dtype=cache_dtype)
@@ -167,22 +169,22 @@ def teacher_text_vectors(
         with torch.inference_mode():
             return nn.functional.normalize(teacher.text_projection(torch.from_numpy(np.array(pooled))), dim=-1).numpy()
 
-    def encode(batch: list[str]) -> torch.Tensor:
-        inputs = tokenize(processor.tokenizer, batch)
+    def encode(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         return nn.functional.normalize(teacher.get_text_features(**inputs).pooler_output.float(), dim=-1)
 
     width = teacher.config.projection_dim
-    return np.array(cached_text_vectors(teacher, encode, texts, width, root, kind="teacher_text")["vectors"])
+    found = cached_text_vectors(teacher, processor.tokenizer, encode, texts, width, root, kind="teacher_text")
+    return np.array(found["vectors"])
 
 
 def encoder_means(student: VlkdForConditionalGeneration, processor: Any, texts: list[str], root: Path) -> FeatureCache:
     """Mean encoder output of every text, for the least-squares start of W_e."""
     encoder = student.vlkd.text_encoder.eval()
 
-    def encode(batch: list[str]) -> torch.Tensor:
-        inputs = tokenize(processor.tokenizer, batch)
+    def encode(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         hidden = encoder(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
         weights = inputs["attention_mask"].unsqueeze(-1)
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
-    return cached_text_vectors(encoder, encode, texts, student.config.text_encoder.hidden_size, root, kind="encoder")
+    width = student.config.text_encoder.hidden_size
+    return cached_text_vectors(encoder, processor.tokenizer, encode, texts, width, root, kind="encoder")

@@ -68,8 +68,9 @@ def run_stream_distill(
     student, processor = build_student(recipe.student, teacher, teacher_processor, recipe.tasks)
     check_vocabulary(student, processor.tokenizer)
     frozen = weights_fingerprint(student.vlkd.vision_tower)
-    facts = {"recipe": dataclasses.asdict(recipe), "data": [data, split, limit], "teacher": frozen, "seed": seed}
-    run = Run(output, facts | {"training arguments": overrides or {}}, resume)
+    facts = {"recipe": dataclasses.asdict(recipe), "data": [data, split, limit], "seed": seed}
+    facts |= {"teacher": weights_fingerprint(teacher), "training arguments": overrides or {}}
+    run = Run(output, facts, resume)
     metrics: dict[str, float] = {}
     if recipe.student.least_squares_init:
         metrics["init_cosine"] = _solve(

@@ -16,6 +16,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPImageProcessor, PreTrainedModel
 
 from vlkd_hub.errors import DataError
+from vlkd_hub.hub.loading import load_whole
 
 from .packaged import PACKAGED_TEXT, cache_dir, package_file
 
@@ -92,14 +93,14 @@ def load_image_classifier(name: str) -> tuple[nn.Module, list[float], list[float
 
 
 def _load_hf_vision(name: str) -> VisionBackbone:
-    config = AutoConfig.from_pretrained(name)
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     processor = CLIPImageProcessor.from_pretrained(name)
     projection = None
     if config.model_type == "clip":
-        clip = AutoModel.from_pretrained(name)
+        clip = load_whole(AutoModel, name)
         module, projection, config = clip.vision_model, clip.visual_projection, config.vision_config
     else:
-        module = AutoModel.from_pretrained(name)
+        module = load_whole(AutoModel, name, new=("pooler",))
     tower = {
         "backbone_type": "hf",
         "backbone_name": None,
@@ -117,10 +118,11 @@ def load_text_encoder(name: str) -> TextEncoder:
         MissingDependencyError: the package that carries the weights is not installed.
     """
     path = text_encoder_path(name)
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     config._name_or_path = name  # a saved student must not carry a path of this machine
-    pooler = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
-    return TextEncoder(AutoModel.from_pretrained(path, config=config, **pooler), AutoTokenizer.from_pretrained(path))
+    pooler: dict[str, Any] = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    return TextEncoder(load_whole(AutoModel, path, config=config, **pooler), tokenizer)
 
 
 def text_encoder_path(name: str) -> Path | str:

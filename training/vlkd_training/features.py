@@ -158,7 +158,7 @@ def cached_backbone_features(
                     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                         found = tower.backbone_features(pixels.contiguous(memory_format=torch.channels_last)).float()
                     found = found.mean(dim=1, keepdim=True) if pooled else found
-                    check_finite(found.numpy(), "image features", at.start)
+                    check_finite(found.numpy(), "image features", at.start, dtype=dtype)
                     arrays["features"][view, at] = found.numpy()
                     bar.update(len(pixels))
 
@@ -201,7 +201,7 @@ def cached_image_tokens(
                     at = slice(start, min(start + _BATCH, pictures))
                     with torch.inference_mode():
                         found = tokens_of(torch.from_numpy(np.array(features[at])).float()).float().numpy()
-                    check_finite(found, "image tokens", start)
+                    check_finite(found, "image tokens", start, dtype=dtype)
                     arrays["tokens"][at if lead == 1 else (view, at)] = found
                     bar.update(at.stop - at.start)
 
@@ -210,7 +210,8 @@ def cached_image_tokens(
 
 def cached_text_vectors(
     module: nn.Module,
-    encode: Callable[[list[str]], torch.Tensor],
+    tokenizer: Any,
+    encode: Callable[[dict[str, torch.Tensor]], torch.Tensor],
     texts: Sequence[str],
     dim: int,
     root: Path,
@@ -220,8 +221,9 @@ def cached_text_vectors(
     """A vector for every text; array ``vectors`` of shape (texts, dim).
 
     Args:
-        module: the frozen text tower, for its identity.
-        encode: maps texts to vectors (batch, dim).
+        module: all that is frozen and has a part in the vectors, for its identity.
+        tokenizer: makes ``input_ids`` and ``attention_mask``; what it makes of the texts is part of the cache's key.
+        encode: maps these to vectors (batch, dim).
         texts: in the order of the rows.
         dim: width of a vector.
         root: folder of the caches.
@@ -229,7 +231,7 @@ def cached_text_vectors(
     """
     key = {
         "kind": kind,
-        "texts": fingerprint({"texts": list(texts)}),
+        "ids": fingerprint({"ids": tokenizer(list(texts), truncation=True)["input_ids"]}),
         "weights": weights_fingerprint(module),
         "dim": dim,
     }
@@ -240,8 +242,8 @@ def cached_text_vectors(
             for start in range(0, len(order), 4 * _BATCH):
                 rows = order[start : start + 4 * _BATCH]
                 with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-                    found = encode([texts[row] for row in rows]).float().numpy()
-                check_finite(found, "sentence vectors", 0)
+                    found = encode(tokenize(tokenizer, [texts[row] for row in rows])).float().numpy()
+                check_finite(found, "sentence vectors", rows)
                 arrays["vectors"][rows] = found
                 bar.update(len(rows))
 
@@ -251,11 +253,11 @@ def cached_text_vectors(
 def cached_pooled_text(model: DualEncoderModel, tokenizer: Any, texts: Sequence[str], root: Path) -> FeatureCache:
     """What a dual encoder's frozen text tower says of every text, before its projection; array ``vectors``."""
 
-    def encode(batch: list[str]) -> torch.Tensor:
-        return model.pool_text(**tokenize(tokenizer, batch))
+    def encode(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return model.pool_text(**inputs)
 
-    width = model.config.text_config.hidden_size
-    return cached_text_vectors(model.text_model, encode, texts, width, root, kind="text_pooled")
+    width, kind = model.config.text_config.hidden_size, f"text_pooled {model.config.text_pool}"
+    return cached_text_vectors(model.text_model, tokenizer, encode, texts, width, root, kind=kind)
 
 
 def cached_text_tokens(
@@ -288,8 +290,9 @@ def cached_text_tokens(
                 batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
                 with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
                     found = module(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-                for row, hidden in zip(rows, found.last_hidden_state.float().numpy(), strict=True):
-                    check_finite(hidden, "text tokens", int(row))
+                states = found.last_hidden_state.float().numpy()
+                check_finite(states, "text tokens", rows, dtype="float16")
+                for row, hidden in zip(rows, states, strict=True):
                     arrays["tokens"][starts[row] : starts[row + 1]] = hidden[: lengths[row]]
                 bar.update(len(rows))
 

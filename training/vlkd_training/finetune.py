@@ -9,18 +9,20 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from vlkd_hub.errors import RecipeError
 from vlkd_hub.hub.folders import student_folder
+from vlkd_hub.hub.loading import load_whole
 from vlkd_hub.inference import load_processor
 from vlkd_hub.models import VlkdForConditionalGeneration
 
 from .cache import weights_fingerprint
-from .checks import check_loaded, check_vocabulary
+from .checks import check_vocabulary
 from .data import load_records
 from .data.collate import PictureSource, TaskCollator
 from .distill import picture_source
-from .encoders import cache_dir, tokenize
+from .encoders import cache_dir
 from .features import cached_text_vectors
 from .methods import Method
 from .phases import check_options, make_method, train_phase
@@ -105,13 +107,11 @@ def load_student(
         **options: fields of the config that differ.
 
     Raises:
-        DataError: weights are missing.
+        WeightsError: weights are missing.
         RecipeError: the tokenizer is not the student's.
     """
     path = student_folder(path)
-    student, found = kind.from_pretrained(path, output_loading_info=True, **options)
-    fresh = [name for name in found["missing_keys"] if name.startswith(new)] if new else []
-    check_loaded(path, found, tied=[*student.all_tied_weights_keys, *fresh])
+    student = load_whole(kind, path, new=new, **options)
     processor = load_processor(path)
     check_vocabulary(student, processor.tokenizer)
     return student, processor
@@ -153,10 +153,12 @@ def _own_text_vectors(
     student.eval()
     rows = rows.subset(_REHEARSED, seed=0)
 
-    def encode(batch: list[str]) -> torch.Tensor:
-        inputs = tokenize(processor.tokenizer, batch)
+    def encode(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         return student.vlkd.get_text_features(**inputs).pooler_output
 
-    width = student.config.projection_dim
-    found = cached_text_vectors(student.vlkd.text_encoder, encode, rows.texts, width, root, kind="student_text")
+    width, text_side = (
+        student.config.projection_dim,
+        nn.ModuleList([student.vlkd.text_encoder, student.vlkd.text_projection]),
+    )
+    found = cached_text_vectors(text_side, processor.tokenizer, encode, rows.texts, width, root, kind="student_text")
     return rows, found["vectors"]

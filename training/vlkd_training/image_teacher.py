@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, CLIPImageProcessor
 
 from vlkd_hub.errors import RecipeError
+from vlkd_hub.hub.loading import load_whole
 
 from .cache import ArraySpec, FeatureCache, fingerprint, weights_fingerprint
 from .checks import check_finite
@@ -118,7 +119,7 @@ def load_image_teacher(name: str, wanted: Sequence[str]) -> ImageTeacher:
     classifies = any("ForImageClassification" in item for item in config.architectures or [])
     loader = AutoModelForImageClassification if classifies and "logits" in wanted else AutoModel
     processor = CLIPImageProcessor.from_pretrained(name)
-    model = loader.from_pretrained(name, trust_remote_code=False, use_safetensors=True)
+    model = load_whole(loader, name, new=("pooler",))
     return ImageTeacher(model, list(processor.image_mean), list(processor.image_std), wanted)
 
 
@@ -173,7 +174,7 @@ def cached_teacher_outputs(
                         found = teacher({"pixel_values": pixels.contiguous(memory_format=torch.channels_last)})
                     for name in shapes:
                         values = found[f"teacher_{name}"].numpy()
-                        check_finite(values, f"teacher's {name}", at.start)
+                        check_finite(values, f"teacher's {name}", at.start, dtype=dtype)
                         arrays[name][view, at] = values
                     bar.update(len(pixels))
 

@@ -173,6 +173,15 @@ class ResumableTrainer(Trainer):
                 "those of the interrupted run. It was written by another version: start over without --resume."
             )
 
+    def _check_processes(self, folder: Path) -> None:
+        """Refuse a checkpoint of another number of processes: who reads which rows depends on it."""
+        before = len(list(folder.glob("position_*.safetensors")))
+        if before and before != self.args.world_size:
+            raise TrainingError(
+                f"{folder} was saved by {before} processes and {self.args.world_size} go on with it; rows and random "
+                f"numbers would be others. Resume with {before}, or start over without --resume."
+            )
+
     def _own(self, name: str) -> str:
         """File name of what each process keeps for itself."""
         return f"{name}_{self.args.process_index}.safetensors"
@@ -180,6 +189,7 @@ class ResumableTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
         folder = Path(resume_from_checkpoint)
         self._check_weights(folder)
+        self._check_processes(folder)
         super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
         file = folder / self._own("method_state")
         if self.method.checkpoint_state() or file.exists():  # a momentum encoder has no state before its first step

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from vlkd_hub.errors import RecipeError
 from vlkd_hub.hub.folders import student_folder
+from vlkd_hub.hub.loading import load_whole
 from vlkd_hub.models import SmkeModel
 from vlkd_hub.models.smke import SmkeProcessor
 from vlkd_hub.models.smke.modeling_image_quantizer import ImageQuantizerModel
@@ -132,7 +133,7 @@ def head_size_of(recipe: Recipe, teacher: ImageTeacher | None) -> int:
 def _quantizer(folder: str | None) -> ImageQuantizerModel:
     if folder is None:
         raise RecipeError("target: codes needs teacher: quantizer, the folder of a trained image quantizer.")
-    return ImageQuantizerModel.from_pretrained(student_folder(folder), use_safetensors=True).eval()
+    return load_whole(ImageQuantizerModel, student_folder(folder)).eval()
 
 
 class Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, islice
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
 from vlkd_hub.errors import DataError
@@ -26,6 +28,12 @@ __all__ = ["CaptionStream", "StreamCollator", "StreamRow"]
 Piece = Callable[[], Iterable[Record]]
 _EMPTY_PASSES = 10
 """A reader's share may be empty in one pass where data is tiny; in so many, there is none."""
+_BROKEN = 0.01
+"""Share of the pictures that may be unreadable before a run stops."""
+_BROKEN_AT_FIRST = 20
+"""So many may be, whatever their share."""
+
+logger = logging.getLogger("vlkd.training")
 
 
 class StreamRow(NamedTuple):
@@ -133,7 +141,9 @@ def _pieces(data: str, split: str) -> list[Piece]:
 class StreamCollator:
     """Batches of a stream for :class:`vlkd_training.methods.VLKDMethod`: pixels, corrupted text, whole text.
 
-    The teacher is asked while the student trains, so its own words come along in ``teacher_input_ids``.
+    The teacher is asked while the student trains, so its own words come along in ``teacher_input_ids``. Of millions of
+    pictures from the web some cannot be read: such a row becomes a copy of another one of its batch, which the contrast
+    does not count as a negative.
 
     Args:
         tokenizer: the student's.
@@ -145,18 +155,24 @@ class StreamCollator:
     def __init__(self, tokenizer: Any, image_processor: Any, teacher_tokenizer: Any, **options: Any) -> None:
         self.tokenizer, self.image_processor, self.teacher_tokenizer = tokenizer, image_processor, teacher_tokenizer
         self.options = options
+        self.seen = self.broken = 0
 
     def __call__(self, rows: Sequence[StreamRow]) -> dict[str, torch.Tensor]:
-        """Return what the method and the student need; what is drawn depends on the rows alone."""
+        """Return what the method and the student need; what is drawn depends on the rows alone.
+
+        Raises:
+            DataError: too many pictures cannot be read; the last of them is named.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(zlib.crc32(repr([row.place for row in rows]).encode()))
             return self._collate(rows) | {"stream_place": torch.tensor(rows[-1].place[1:])}
 
     def _collate(self, rows: Sequence[StreamRow]) -> dict[str, torch.Tensor]:
-        texts = _Texts([row.caption for row in rows])
         pictures = None
         if self.image_processor is not None:
-            pictures = PictureSource(records=[row.record for row in rows], image_processor=self.image_processor)
+            rows, decoded = self._readable(rows)
+            pictures = PictureSource(records=decoded, image_processor=self.image_processor)
+        texts = _Texts([row.caption for row in rows])
         make = CaptionCollator(texts, self.tokenizer, pictures, None, **self.options)
         found = make(range(len(rows)))
         if pictures is not None:
@@ -166,6 +182,41 @@ class StreamCollator:
             words = tokenize(self.teacher_tokenizer, texts.texts)
             found |= {f"teacher_{name}": value for name, value in words.items()}
         return found
+
+    def _readable(self, rows: Sequence[StreamRow]) -> tuple[list[StreamRow], list[_Decoded]]:
+        """The rows with their pictures decoded; those that cannot be, replaced by others of the batch."""
+        found = [self._decoded(row.record) for row in rows]
+        good = [at for at, picture in enumerate(found) if picture is not None]
+        if not good:
+            raise DataError(
+                f"Not one of the {len(rows)} pictures of a batch can be read, record {rows[0].record.id!r}."
+            )
+        chosen = [at if picture is not None else good[at % len(good)] for at, picture in enumerate(found)]
+        return [rows[at] for at in chosen], [picture for at in chosen if (picture := found[at]) is not None]
+
+    def _decoded(self, record: Record) -> _Decoded | None:
+        """The picture, or ``None`` where it cannot be read and not too many could not before it."""
+        self.seen += 1
+        try:
+            return _Decoded(record.load_image())
+        except DataError as error:
+            self.broken += 1
+            if self.broken > max(_BROKEN_AT_FIRST, _BROKEN * self.seen):
+                raise DataError(
+                    f"{self.broken} of {self.seen} pictures of the stream cannot be read. The last: {error}"
+                ) from error
+            logger.warning("%s Another picture of its batch stands in for it.", error)
+            return None
+
+
+class _Decoded:
+    """A picture in memory, in the shape of a :class:`Record`."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self.image = image
+
+    def load_image(self) -> Image.Image:
+        return self.image
 
 
 class _Texts:

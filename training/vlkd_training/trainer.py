@@ -26,7 +26,7 @@ from .resume import ResumableTrainer
 from .sampling import HomogeneousSampler
 from .sharding import full_value, to_vectors
 
-__all__ = ["DistillationArguments", "DistillationTrainer"]
+__all__ = ["DistillationArguments", "DistillationTrainer", "attention_for"]
 
 
 @dataclass
@@ -106,18 +106,22 @@ class DistillationTrainer(ResumableTrainer):
         Raises:
             TrainingError: a part is NaN or infinite; its name and value are in the message.
         """
-        if self.teacher is not None:
-            inputs |= self.teacher(inputs)
-        whole = self.accelerator.unwrap_model(model)
-        if self.args.rest_frozen:
-            _rest_frozen(whole, self.args.freeze)
-        inputs = self.method.prepare(whole, inputs)
-        with _attention_for(self.args.device):
+        inputs = self._completed(model, inputs)
+        with attention_for(self.args.device):
             outputs = model(**self.method.wanted(inputs), **self.method.student_options)
         parts = self.method(outputs, inputs)
         self._note(parts)
         loss = torch.stack(list(parts.values())).sum()
         return (loss, outputs) if return_outputs else loss
+
+    def _completed(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A batch with what the teacher and the method add to it; frozen parts rest where that is asked for."""
+        if self.teacher is not None:
+            inputs |= self.teacher(inputs)
+        whole = self.accelerator.unwrap_model(model)
+        if self.args.rest_frozen:
+            _rest_frozen(whole, self.args.freeze)
+        return self.method.prepare(whole, inputs)
 
     def _note(self, parts: dict[str, torch.Tensor]) -> None:
         """Check the parts of a batch and add them to what the next log shows."""
@@ -141,11 +145,9 @@ class DistillationTrainer(ResumableTrainer):
         """One batch whose contrast is whole and whose backward pass is not."""
         self._note_batch(inputs)
         model.train()
-        inputs = self._prepare_inputs(inputs)
-        if self.teacher is not None:
-            inputs |= self.teacher(inputs)
+        inputs = self._completed(model, self._prepare_inputs(inputs))
         scale = 1.0 / self.current_gradient_accumulation_steps
-        with self.compute_loss_context_manager():
+        with self.compute_loss_context_manager(), attention_for(self.args.device):
             parts = chunked_backward(
                 model,
                 self.method,
@@ -266,6 +268,6 @@ def _rest_frozen(model: nn.Module, prefixes: list[str]) -> None:
             modules[prefix].eval()
 
 
-def _attention_for(device: torch.device) -> AbstractContextManager[None]:
+def attention_for(device: torch.device) -> AbstractContextManager[None]:
     """On a CPU plain matrix products: the fused kernel's backward pass is slow for the few queries of an answer."""
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()

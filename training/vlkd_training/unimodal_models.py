@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModel, CLIPImageProcessorPil, PreTraine
 
 from vlkd_hub.errors import RecipeError
 from vlkd_hub.hub.folders import student_folder
+from vlkd_hub.hub.loading import load_whole
 from vlkd_hub.models import UnimodalForImageClassification, UnimodalImageConfig, UnimodalImageModel
 
 from .build import make_image_processor
@@ -59,8 +60,8 @@ def _load_image_encoder(name: str, pretrained: bool = True, options: dict[str, A
         raise RecipeError(f"pretrained: false and encoder_options are for timm: architectures only, not for {name}.")
     path = student_folder(name)
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    pooler = {"add_pooling_layer": False} if config.model_type in _POOLED else {}
-    module = AutoModel.from_pretrained(path, trust_remote_code=False, use_safetensors=True, **pooler)
+    pooler: dict[str, Any] = {"add_pooling_layer": False} if config.model_type in _POOLED else {}
+    module = load_whole(AutoModel, path, new=("pooler",), **pooler)
     side = {"height": config.image_size, "width": config.image_size}
     return Encoder(module, CLIPImageProcessorPil.from_pretrained(path, crop_size=side))
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from vlkd_hub.errors import DataError
-from vlkd_training.data.hub import HubRecords, read_hub
+from vlkd_training.data.hub import HubRecords, hub_pieces, read_hub
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed (extra: train)")
 
@@ -49,6 +50,16 @@ def test_columns_are_found_by_name(parquet: Path) -> None:
     assert first.label == "dog"
     assert first.load_image().getpixel((0, 0)) == (255, 0, 0)
     assert second.qa == () and second.id == "1"
+
+
+def test_pieces_of_a_stream_have_ids_of_their_own(parquet: Path) -> None:
+    """Rows are counted in each piece; two pictures with one id would not be each other's negatives."""
+    first = parquet / "train-00000-of-00001.parquet"
+    shutil.copyfile(first, parquet / "train-00000-of-00002.parquet")
+    first.rename(parquet / "train-00001-of-00002.parquet")
+    assert hub_pieces(parquet, "train") == 2
+    pieces = [list(read_hub(parquet, "train", (number, 2))) for number in range(2)]
+    assert [record.id for piece in pieces for record in piece] == ["0-0", "0-1", "1-0", "1-1"]
 
 
 def test_limit_and_column_overrides(parquet: Path) -> None:

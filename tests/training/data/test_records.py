@@ -45,6 +45,17 @@ def test_broken_picture_names_the_record(tmp_path: Path, content: bytes) -> None
         Record("a", image_path=_file(tmp_path / "a.png", content)).load_image()
 
 
+def test_only_usual_formats_and_sizes_are_decoded() -> None:
+    """A data set comes from strangers: no old decoder is asked, and a bomb is known by its header."""
+    tiff, bomb = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (3, 2)).save(tiff, format="TIFF")
+    with pytest.raises(DataError, match="it is no JPEG, PNG, WEBP"):
+        Record("a", image_bytes=tiff.getvalue()).load_image()
+    Image.new("1", (5001, 5000)).save(bomb, format="PNG")
+    with pytest.raises(DataError, match="5001 x 5000 pixels, and at most 25 million"):
+        Record("a", image_bytes=bomb.getvalue()).load_image()
+
+
 def test_missing_picture_is_a_data_error(tmp_path: Path) -> None:
     """Deleted between opening and reading."""
     record = Record("a", image_path=tmp_path / "gone.png")

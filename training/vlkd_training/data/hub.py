@@ -66,7 +66,7 @@ class HubRecords(Sequence[Record]):
     def __getitem__(self, row):  # type: ignore[no-untyped-def]  # int -> Record, slice -> list, as a list does
         if isinstance(row, slice):
             return [self[at] for at in range(*row.indices(len(self)))]
-        return _record(self.rows[row], row, self.columns, self.name, _class_names(self.rows, self.columns))
+        return _record(self.rows[row], str(row), self.columns, self.name, _class_names(self.rows, self.columns))
 
 
 def read_hub(data: str | Path, split: str, piece: tuple[int, int] | None = None) -> Iterator[Record]:
@@ -75,7 +75,8 @@ def read_hub(data: str | Path, split: str, piece: tuple[int, int] | None = None)
     Args:
         data: id or folder.
         split: of the data set.
-        piece: ``(number, of how many)``, to read only that piece of its files.
+        piece: ``(number, of how many)``, to read only that piece of its files; its number is part of the ids then,
+            since rows are counted in each piece.
     """
     rows = open_split(data, split, streaming=True)
     if piece is not None:
@@ -83,8 +84,10 @@ def read_hub(data: str | Path, split: str, piece: tuple[int, int] | None = None)
     first = rows.features if rows.features is not None else dict.fromkeys(next(iter(rows)))
     columns = _columns(first, {}, f"{data} ({split})")
     rows = _encoded(rows, columns["image"])
+    where = f"{data} ({split})" if piece is None else f"{data} ({split}), piece {piece[0]}"
+    before = "" if piece is None else f"{piece[0]}-"
     for row, fields in enumerate(rows):
-        yield _record(fields, row, columns, f"{data} ({split})", _class_names(rows, columns))
+        yield _record(fields, f"{before}{row}", columns, where, _class_names(rows, columns))
 
 
 def hub_pieces(data: str | Path, split: str) -> int:
@@ -144,7 +147,7 @@ def _class_names(rows: Any, columns: Mapping[str, str]) -> list[str] | None:
 
 
 def _record(
-    row: Mapping[str, Any], number: int, columns: Mapping[str, str], name: str, class_names: list[str] | None
+    row: Mapping[str, Any], number: str, columns: Mapping[str, str], name: str, class_names: list[str] | None
 ) -> Record:
     where = f"{name}, row {number}"
     fields = {field: row[column] for field, column in columns.items() if row[column] not in (None, [])}
@@ -160,8 +163,8 @@ def _record(
     if not isinstance(picture, Mapping) or (picture.get("bytes") is None and picture.get("path") is None):
         raise DataError(f"{where}: column {columns['image']!r} holds no picture: {type(picture).__name__}.")
     if picture.get("bytes") is not None:
-        return record_from_fields(fields, where, id=str(number), image_bytes=picture["bytes"])
-    return record_from_fields(fields, where, id=str(number), image_path=Path(picture["path"]))
+        return record_from_fields(fields, where, id=number, image_bytes=picture["bytes"])
+    return record_from_fields(fields, where, id=number, image_path=Path(picture["path"]))
 
 
 def _answers(found: Any) -> list[str]:

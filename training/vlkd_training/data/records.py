@@ -16,6 +16,9 @@ from vlkd_hub.errors import DataError
 
 __all__ = ["Hypothesis", "QuestionAnswer", "Record", "RecordDataset", "Region"]
 
+_FORMATS = ("JPEG", "PNG", "WEBP")
+"""Pillow's decoders of other formats are old in part, and data sets come from strangers."""
+_MAX_PIXELS = 25_000_000
 _SAMPLE_BYTES = 1024
 """Bytes from the middle of each picture that count in the fingerprint, beside its size."""
 
@@ -85,17 +88,19 @@ class Record:
         """Decode the picture as RGB; transparent parts become white.
 
         Raises:
-            DataError: the file is missing, broken, or no picture.
+            DataError: the file is missing, broken, of another format than JPEG, PNG and WebP, or too large.
         """
         if self.draw is not None:
             return self.draw()
         source = self.image_path if self.image_path is not None else io.BytesIO(self.image_bytes or b"")
         try:
-            with Image.open(source) as picture:
+            with Image.open(source, formats=_FORMATS) as picture:
+                if picture.width * picture.height > _MAX_PIXELS:
+                    raise ValueError(f"{picture.width} x {picture.height} pixels, and at most 25 million are read")
                 return _as_rgb(picture)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             where = self.image_path or f"{len(self.image_bytes or b'')} bytes"
-            reason = "no known picture format" if isinstance(error, UnidentifiedImageError) else error
+            reason = f"it is no {', '.join(_FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
             raise DataError(
                 f"The picture of record {self.id!r} cannot be read ({where}): {reason}. Replace or drop it."
             ) from error

@@ -80,6 +80,16 @@ def test_a_step_in_chunks_is_made_ready_like_a_whole_one(tiny_student: Path, tmp
     assert seen and not any(seen)
 
 
+def test_the_frozen_tower_looks_once(tiny_student: Path, tmp_path: Path) -> None:
+    """A chunk goes through the student twice, its pictures once through what never learns."""
+    options: dict[str, Any] = {"max_steps": 1, "per_device_train_batch_size": 4, "cached_contrastive_chunk": 2}
+    trainer = make_trainer(tiny_student, tmp_path, **options)
+    looks: list[int] = []
+    trainer.model.vlkd.vision_tower.register_forward_hook(lambda module, _, output: looks.append(len(output[0])))
+    trainer.train()
+    assert looks == [2, 2]
+
+
 def test_the_trainer_steps_the_same(tiny_student: Path, tmp_path: Path) -> None:
     """As a training argument, with gradient accumulation on top: three steps end at the same weights."""
     options: dict[str, Any] = {"optim": "sgd", "learning_rate": 0.05, "per_device_train_batch_size": 4}

@@ -120,7 +120,9 @@ def load_text_encoder(name: str) -> TextEncoder:
     path = text_encoder_path(name)
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     config._name_or_path = name  # a saved student must not carry a path of this machine
-    pooler: dict[str, Any] = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
+    pooler: dict[str, Any] = (
+        {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
+    )
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     return TextEncoder(load_whole(AutoModel, path, config=config, **pooler), tokenizer)
 

@@ -148,6 +148,9 @@ class DistillationTrainer(ResumableTrainer):
         inputs = self._completed(model, self._prepare_inputs(inputs))
         scale = 1.0 / self.current_gradient_accumulation_steps
         with self.compute_loss_context_manager(), attention_for(self.args.device):
+            if not self.is_fsdp_enabled:  # whose parts run only inside the whole
+                whole = self.accelerator.unwrap_model(model)
+                inputs = self.method.precompute(whole, inputs, self.args.cached_contrastive_chunk)
             parts = chunked_backward(
                 model,
                 self.method,

@@ -35,6 +35,13 @@ class Method(nn.Module):
         """Complete a batch with what only the student itself can give, for example texts it writes; no gradient."""
         return batch
 
+    def precompute(self, model: Any, batch: dict[str, Any], rows: int) -> dict[str, Any]:
+        """Put in the place of inputs what frozen parts of the student say of them, ``rows`` at a time.
+
+        For a batch that goes through the student in chunks, twice.
+        """
+        return batch
+
     def contrast_parts(self, outputs: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """The parts that need every row of the batch at once, from ``contrast_outputs`` alone."""
         return {}

@@ -45,6 +45,14 @@ class VLKDMethod(Method):
         self.gamma, self.itcl_weight, self.icti_weight = gamma, itcl_weight, icti_weight
         self.ttdm, self.itcl, self.icti = TTDMLoss(), ITCLLoss(), ICTILoss()
 
+    @torch.no_grad()
+    def precompute(self, model: Any, batch: dict[str, Any], rows: int) -> dict[str, Any]:
+        """V of the frozen image tower, made once."""
+        if "pixel_values" not in batch or not model.config.freeze_vision:
+            return batch
+        tokens = torch.cat([model.vlkd.image_tokens(some) for some in batch["pixel_values"].split(rows)])
+        return {name: value for name, value in batch.items() if name != "pixel_values"} | {"image_tokens": tokens}
+
     def forward(self, outputs: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the weighted parts ``ttdm``, ``itcl`` and ``icti``; a part with weight 0 is left out."""
         parts = self.row_parts(outputs, batch) | self.contrast_parts(outputs, batch)

@@ -64,9 +64,12 @@ def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
 
 
 def _call_directly(routes: Sequence[BaseRoute]) -> None:
-    """Spare a handler that reads its own request and writes its own answer what FastAPI does for the others."""
+    """Spare a handler that reads its own request and writes its own answer what FastAPI does for the others.
+
+    A route with dependencies is not among them: only FastAPI runs those.
+    """
     for route in routes:
-        if isinstance(route, APIRoute):
+        if isinstance(route, APIRoute) and not route.dependencies:
             signature = inspect.signature(route.endpoint, eval_str=True)
             if list(signature.parameters) == ["request"] and signature.return_annotation is Response:
                 route.app = request_response(route.endpoint)

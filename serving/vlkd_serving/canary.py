@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from vlkd_serving.errors import OverloadedError
+from vlkd_serving.errors import OverloadedError, ServingError, UnavailableError
 from vlkd_serving.served_model import ServedModel, gather_all
 
-__all__ = ["check_model"]
+__all__ = ["Canary", "check_model"]
+
+KEPT_S = 1.0
+"""What a check found is told this long to all who ask."""
 
 TEXT = "a picture"
 QUESTION = "what is it?"
@@ -40,3 +46,40 @@ async def check_model(model: ServedModel, deadline: float, *, everything: bool =
             await model.match(picture, TEXT, deadline)
     except OverloadedError:
         return
+
+
+class Canary:
+    """Checks a model for all who ask: those who ask together, or within :data:`KEPT_S`, share one check.
+
+    Asking for readiness needs no key, so it must not be a way to keep the model busy.
+
+    Args:
+        check: checks the model; raises :class:`ServingError` where it does not answer.
+    """
+
+    def __init__(self, check: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._check = check
+        self._task: asyncio.Task[str | None] | None = None
+        self._ended = 0.0
+
+    async def ask(self) -> None:
+        """Wait for a check, or tell what the last one found.
+
+        Raises:
+            UnavailableError: the model does not answer.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._task is None or (self._task.done() and now - self._ended >= KEPT_S):
+            self._task = asyncio.create_task(self._run())
+        problem = await asyncio.shield(self._task)
+        if problem is not None:
+            raise UnavailableError(problem)
+
+    async def _run(self) -> str | None:
+        try:
+            await self._check()
+        except ServingError as error:
+            return error.message
+        finally:
+            self._ended = asyncio.get_running_loop().time()
+        return None

@@ -72,11 +72,15 @@ async def start_stream(engine: Engine, task: ChatTask, options: GenerationOption
 
 
 async def chat_events(
-    stream: TextStream, head: dict[str, Any], reason: Callable[[Text], str], with_usage: bool
+    stream: TextStream,
+    head: dict[str, Any],
+    reason: Callable[[Text], str],
+    with_usage: bool,
+    failed: Callable[[Exception], bytes],
 ) -> AsyncIterator[bytes]:
     """The events of one answer: the role, the pieces, the reason of the end, the usage where asked for, ``[DONE]``.
 
-    A client that goes away ends the writing.
+    A client that goes away ends the writing. Where the writing fails, the last event is what ``failed`` makes of it.
     """
     try:
         yield _event(head, {"role": "assistant", "content": ""})
@@ -92,6 +96,8 @@ async def chat_events(
             }
             yield b"data: " + orjson.dumps({**head, "choices": [], "usage": usage}) + b"\n\n"
         yield b"data: [DONE]\n\n"
+    except Exception as error:  # the status line has gone out: the stream itself has to tell
+        yield b"data: " + failed(error) + b"\n\n"
     finally:
         if not stream.work.done():
             stream.work.cancel()

@@ -35,7 +35,7 @@ class EncoderCache:
 
     Args:
         max_bytes: of all encodings together; 0 keeps none (simultaneous askers still share).
-        metrics: hits and misses.
+        metrics: hits and misses, and who came too late.
     """
 
     def __init__(self, max_bytes: int, metrics: Metrics) -> None:
@@ -79,10 +79,12 @@ class EncoderCache:
             async with asyncio.timeout_at(deadline):
                 return await asyncio.shield(shared.task)
         except TimeoutError:
+            self._metrics.rejected.labels(reason="deadline").inc()
             raise DeadlineError("The answer was not ready in time.") from None
         finally:
             shared.waiters -= 1
             if not shared.waiters and not shared.task.done():
+                self._forget(key, shared.task)  # it ends in a later turn of the loop: nobody may join it until then
                 shared.task.cancel()
 
     async def _run(self, key: bytes, run: Callable[[], Coroutine[Any, Any, EncodedPicture]]) -> EncodedPicture:
@@ -91,7 +93,13 @@ class EncoderCache:
             self._keep(key, encoded)
             return encoded
         finally:
-            self._running.pop(key, None)
+            self._forget(key, asyncio.current_task())
+
+    def _forget(self, key: bytes, task: asyncio.Task[Any] | None) -> None:
+        """Let nobody join a run any more; another one under the same key stays."""
+        shared = self._running.get(key)
+        if shared is not None and shared.task is task:
+            del self._running[key]
 
     def _keep(self, key: bytes, encoded: EncodedPicture) -> None:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,16 +13,17 @@ from typing import Literal
 
 import numpy as np
 
+from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime.matching import WordMatch
 from vlkd_serving.admission import Admission
 from vlkd_serving.background import follow_index, show_index, unload_idle_models
-from vlkd_serving.canary import check_model
+from vlkd_serving.canary import Canary, check_model
 from vlkd_serving.context import current
 from vlkd_serving.errors import ForbiddenError, NotFoundError, ServingError, UnavailableError
-from vlkd_serving.index import Item, LiveIndex, LiveWriter, mix
+from vlkd_serving.index import Hit, Item, LiveIndex, LiveWriter, mix
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.model_pool import ModelPool, ModelSource
-from vlkd_serving.pre import Picture, PrePool
+from vlkd_serving.pre import Picture, PrePool, run_on
 from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats, Parts
 from vlkd_serving.questions import GenerationOptions, SearchAnswer, SearchQuestion, Text
 from vlkd_serving.served_model import ServedModel, gather_all
@@ -32,6 +34,8 @@ from vlkd_serving.writing import TokenListener
 
 __all__ = ["Engine"]
 
+logger = logging.getLogger("vlkd.serving")
+
 WARMUP_DEADLINE_S = 60.0
 
 
@@ -39,7 +43,7 @@ class Engine:
     """The models, their batchers and the index of one server.
 
     Pictures are decoded and texts tokenised on a pool of threads (pre), each model part has a batcher that runs on
-    another (core), and the index is searched on the first pool again (post).
+    another (core), and the index is searched on the first pool again (post). It is changed on a thread of its own.
 
     Args:
         models: the first is the default, and the one that the index belongs to.
@@ -61,12 +65,16 @@ class Engine:
         self.index = index
         self.writer = writer
         self.metrics = metrics or Metrics()
+        if writer is not None:
+            writer.on_failure = self.metrics.compaction_failures.inc
         self.state: Literal["loading", "ready", "draining"] = "loading"
         self.admission = Admission(settings.max_inflight, self.metrics)
         self._pre = PrePool(settings, self.metrics)
         self._core = ThreadPoolExecutor(settings.core_workers, thread_name_prefix="vlkd-core")
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="vlkd-index-writer")
         self._slots = Slots(settings.core_workers)
         self.models = ModelPool(models, settings, self._serve, self.metrics)
+        self._canary = Canary(self._check_default)
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -99,6 +107,7 @@ class Engine:
                 await task
         await self.models.close()
         self._pre.shutdown()
+        self._writing.shutdown(wait=False, cancel_futures=True)
         self._core.shutdown(wait=False, cancel_futures=True)
 
     async def embed_texts(self, texts: Sequence[str], model: str | None = None) -> list[EncodedText]:
@@ -175,6 +184,7 @@ class Engine:
 
         Raises:
             ForbiddenError: the server may not change its index.
+            UnavailableError: the disk refused; the change is not confirmed.
         """
         writer = self.require_writer()
         async with self._work(1, None, "index") as (served, deadline):
@@ -183,7 +193,7 @@ class Engine:
             else:
                 (encoded,) = await served.encode_texts([text or ""], deadline)
                 vector = encoded.embedding
-            return await self._pre.run(lambda: writer.put([item], vector[None]), deadline)
+            return await self._change(lambda: writer.put([item], vector[None]), deadline)
 
     async def remove_item(self, item_id: str) -> int:
         """Remove an item from the index; returns the number of the change.
@@ -191,13 +201,15 @@ class Engine:
         Raises:
             NotFoundError: the index has no such item.
             ForbiddenError: the server may not change its index.
+            UnavailableError: the disk refused; the change is not confirmed.
         """
         writer = self.require_writer()
         self.require_ready()
         with self.admission.admit(1):
-            if await self._pre.run(lambda: self.require_index().current.get(item_id), self._deadline()) is None:
-                raise NotFoundError("The index has no item with this id.", "id")
-            return await self._pre.run(lambda: writer.remove([item_id]), self._deadline())
+            try:
+                return await self._change(lambda: writer.remove([item_id]), self._deadline())
+            except InvalidInputError:
+                raise NotFoundError("The index has no item with this id.", "id") from None
 
     async def picture_path(self, item_id: str) -> Path | None:
         """Where the picture of an indexed item lies, or None."""
@@ -205,23 +217,16 @@ class Engine:
         return await self._pre.run(lambda: reader.picture_path(item_id), self._deadline())
 
     async def canary(self) -> None:
-        """Send one text and one tiny picture through the real batchers of the default model.
+        """Whether the default model answers: one text and one tiny picture through its real batchers.
 
-        A model that fails is dropped, so that the next request or check loads it anew.
+        A model that fails is dropped, so that the next request or check loads it anew. One that was unloaded because
+        it is idle counts as ready: it is loaded when it is asked for, and a check is no reason to.
 
         Raises:
-            ServingError: a part did not answer in time or failed. A full queue is work, not illness: it raises nothing.
+            UnavailableError: a part did not answer in time or failed. A full queue is work, not illness: it raises
+                nothing.
         """
-        name = self.models.names[0]
-        try:
-            async with self.models.use(name) as model:
-                deadline = asyncio.get_running_loop().time() + self.settings.canary_s
-                await check_model(model, deadline)
-        except ServingError:
-            raise
-        except Exception as error:
-            await self.models.discard(name)
-            raise UnavailableError("The model does not answer.") from error
+        await self._canary.ask()
 
     @property
     def alive(self) -> bool:
@@ -259,6 +264,19 @@ class Engine:
             self.metrics.rejected.labels(reason=self.state).inc()
             raise UnavailableError(f"The server is {self.state}; retry shortly.")
 
+    async def _check_default(self) -> None:
+        name, model = self.models.names[0], None
+        try:
+            async with self.models.check(name) as model:
+                if model is not None:
+                    await check_model(model, asyncio.get_running_loop().time() + self.settings.canary_s)
+        except ServingError:
+            raise
+        except Exception as error:
+            if model is not None:
+                await self.models.discard(name, model)
+            raise UnavailableError("The model does not answer.") from error
+
     def _serve(self, name: str, parts: Parts) -> ServedModel:
         """Put a loaded model in service: here, on this engine's own threads."""
         return ServedModel(
@@ -275,13 +293,27 @@ class Engine:
         """Raises :class:`UnavailableError` where there is nothing to search."""
         self.require_index()
 
+    async def _change(self, work: Callable[[], int], deadline: float) -> int:
+        """Change the index: one change after the other, on the thread of the writer."""
+        try:
+            return await run_on(self._writing, work, deadline, self.metrics)
+        except OSError as error:
+            logger.error("the index could not be changed", exc_info=error)
+            raise UnavailableError(
+                "The index could not be written: the server's disk is full or fails. The change is not confirmed; "
+                "repeat it when the disk is mended."
+            ) from error
+
     async def _find(self, query: Floats, question: SearchQuestion, deadline: float) -> SearchAnswer:
         """Search by a vector, (D,): here, in this engine's own index."""
         reader = self.require_index().current
-        hits = await self._pre.run(
-            lambda: reader.search(query, question.k, offset=question.offset, where=question.where), deadline
-        )
-        return reader.manifest.generation, hits
+        last = time.monotonic() + deadline - asyncio.get_running_loop().time()
+
+        def work() -> list[Hit]:
+            until = min(last, time.monotonic() + self.settings.filter_s)
+            return reader.search(query, question.k, offset=question.offset, where=question.where, until=until)
+
+        return reader.manifest.generation, await self._pre.run(work, deadline)
 
     @asynccontextmanager
     async def _work(self, items: int, model: str | None, task: str) -> AsyncIterator[tuple[ServedModel, float]]:

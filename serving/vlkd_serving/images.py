@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from vlkd_serving.errors import TooLargeError, UnprocessableError, UnsupportedMediaError
 
-__all__ = ["FORMATS", "PictureLimits", "decode_base64", "decode_picture", "picture_size"]
+__all__ = ["FORMATS", "PictureLimits", "decode_base64", "decode_picture", "has_signature", "picture_size"]
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 _ACCEPTED = "JPEG, PNG or WebP"
@@ -34,6 +34,8 @@ _DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)
 """EXIF orientations that lay a picture on its side."""
+_PHOTOGRAPH = "MPO"
+"""A JPEG photograph with a preview or a gain map behind it; the first of its frames is the picture."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
@@ -114,9 +116,14 @@ def picture_size(content: bytes) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
-def _check_signature(content: bytes, param: str | None) -> None:
+def has_signature(content: bytes) -> bool:
+    """Whether bytes begin as a picture of an accepted format does."""
     known = content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
-    if known or (content[:4] == b"RIFF" and content[8:12] == b"WEBP"):
+    return known or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
+
+
+def _check_signature(content: bytes, param: str | None) -> None:
+    if has_signature(content):
         return
     head = content[:64].lstrip()
     name = next((name for signature, name in _OTHER_FORMATS if head.startswith(signature)), None)
@@ -136,5 +143,5 @@ def _check_header(image: Image.Image, limits: PictureLimits, param: str | None) 
             f"One side may be at most {limits.max_aspect_ratio:g} times the other, got {width} x {height} pixels.",
             param,
         )
-    if getattr(image, "n_frames", 1) > 1:
+    if image.format != _PHOTOGRAPH and getattr(image, "n_frames", 1) > 1:
         raise UnprocessableError(f"Send one picture, not an animation ({image.n_frames} frames).", param)  # type: ignore[attr-defined]

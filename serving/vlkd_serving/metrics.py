@@ -52,3 +52,6 @@ class Metrics:
         self.index_degraded = Gauge(
             "vlkd_index_degraded", "1 when the newest generation could not be verified.", registry=self.registry
         )
+        self.compaction_failures = Counter(
+            "vlkd_index_compaction_failures", "Compactions of the index that failed.", registry=self.registry
+        )

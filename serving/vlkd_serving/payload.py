@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
 from vlkd_serving.errors import BadRequestError, UnprocessableError, UnsupportedMediaError
+from vlkd_serving.images import has_signature
 from vlkd_serving.schemas.errors import explain
 
 __all__ = ["Payload", "body_schema", "read_form", "read_payload"]
@@ -24,7 +25,7 @@ Schema = TypeVar("Schema", bound=BaseModel)
 _JSON = "application/json"
 _MULTIPART = "multipart/form-data"
 _IMAGE = "image"
-_OCTETS = ("", "application/octet-stream", "binary/octet-stream")
+_OCTETS = ("application/octet-stream", "binary/octet-stream")
 _MAX_FORM_FIELDS = 16
 
 
@@ -42,7 +43,8 @@ async def read_payload(
     """Parse the body by its content type.
 
     In a multipart body the field ``image`` is a file; the others are text, and numbers are read from it. A body that
-    is a picture itself (``image/*`` or octets) is taken where ``raw`` names the field that it stands for.
+    is a picture itself (``image/*``, octets, or without any type, as some clients send bytes) is taken where ``raw``
+    names the field that it stands for.
 
     Raises:
         BadRequestError: empty or malformed.
@@ -54,7 +56,7 @@ async def read_payload(
         return Payload(_validate(schema, _parse_json(await request.body())), None)
     if kind == _MULTIPART and multipart:
         return await _read_form(request, schema)
-    if raw is not None and (kind in _OCTETS or kind.startswith("image/")):
+    if raw is not None and await _is_picture(request, kind):
         return Payload(_validate(schema, {raw: ""}), await request.body())
     accepted = " or ".join([_JSON, *[_MULTIPART] * multipart, *["a picture's own"] * (raw is not None)])
     raise UnsupportedMediaError(f"The content type must be {accepted}.", "content-type")
@@ -68,7 +70,8 @@ def body_schema(schema: type[BaseModel], *, multipart: bool = True, raw: bool = 
         form = {**described["properties"], _IMAGE: {"type": "string", "format": "binary"}}
         content[_MULTIPART] = {"schema": {**described, "properties": form}}
     if raw:
-        content["image/*"] = {"schema": {"type": "string", "format": "binary"}}
+        for kind in ("image/*", _OCTETS[0]):
+            content[kind] = {"schema": {"type": "string", "format": "binary"}}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -88,6 +91,16 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
 
     inlined: dict[str, Any] = inline(schema)
     return inlined
+
+
+async def _is_picture(request: Request, kind: str) -> bool:
+    """Whether the body is a picture: by its content type, or without one by its first bytes."""
+    if kind:
+        return kind in _OCTETS or kind.startswith("image/")
+    body = await request.body()
+    if not body:
+        raise BadRequestError("The body is empty; send a JSON object or a picture.")
+    return has_signature(body)
 
 
 def _parse_json(body: bytes) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -16,7 +16,7 @@ from vlkd_serving.protocol import EncodedPicture, Floats, MatchItem, Parts
 from vlkd_serving.security.fetch import Fetcher, is_url
 from vlkd_serving.settings import ServerSettings
 
-__all__ = ["Picture", "PrePool", "PreparedPicture"]
+__all__ = ["Picture", "PrePool", "PreparedPicture", "run_on"]
 
 Picture: TypeAlias = bytes | str
 """An encoded picture: its bytes, or base64 / data URL text."""
@@ -35,13 +35,16 @@ class PreparedPicture:
 class PrePool:
     """Decodes, preprocesses and tokenises. Admission bounds what can wait for its threads.
 
+    Pictures are fetched on threads of their own: a slow host keeps nobody else from being decoded.
+
     Args:
-        settings: number of threads and the limits of a picture.
+        settings: numbers of threads and the limits of a picture.
         metrics: counts what comes too late.
     """
 
     def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
         self._pool = ThreadPoolExecutor(settings.pre_workers, thread_name_prefix="vlkd-pre")
+        self._fetching = ThreadPoolExecutor(settings.fetch_workers, thread_name_prefix="vlkd-fetch")
         self._metrics = metrics
         self._fetcher = (
             Fetcher(settings.fetch_hosts, settings.max_picture_bytes, settings.fetch_timeout_s)
@@ -63,9 +66,10 @@ class PrePool:
             ServingError: it cannot be used; ``param`` names the field.
             DeadlineError: not done in time.
         """
+        found = await self._fetched(picture, param, deadline)
 
         def work() -> PreparedPicture:
-            content = self._bytes(picture, param)
+            content = self._bytes(found, param)
             key = picture_key(content)
             encoded = cache.get(key)
             if encoded is not None:
@@ -81,16 +85,20 @@ class PrePool:
             ServingError: the picture cannot be used; ``param`` names the field.
             DeadlineError: not done in time.
         """
+        found = await self._fetched(picture, param, deadline)
         return await self.run(
-            lambda: parts.match_item(decode_picture(self._bytes(picture, param), self._limits, param), text), deadline
+            lambda: parts.match_item(decode_picture(self._bytes(found, param), self._limits, param), text), deadline
         )
 
-    def _bytes(self, picture: Picture, param: str) -> bytes:
-        if isinstance(picture, bytes):
+    async def _fetched(self, picture: Picture, param: str, deadline: float) -> Picture:
+        """The bytes behind a URL, where those are fetched; any other picture as it is."""
+        fetcher = self._fetcher
+        if fetcher is None or isinstance(picture, bytes) or not is_url(picture):
             return picture
-        if self._fetcher is not None and is_url(picture):
-            return self._fetcher.fetch(picture, param)
-        return decode_base64(picture, self._limits, param)
+        return await run_on(self._fetching, lambda: fetcher.fetch(picture, param), deadline, self._metrics)
+
+    def _bytes(self, picture: Picture, param: str) -> bytes:
+        return picture if isinstance(picture, bytes) else decode_base64(picture, self._limits, param)
 
     async def tokens(self, texts: Sequence[str], parts: Parts, deadline: float) -> list[list[int]]:
         """Token ids of each text."""
@@ -100,15 +108,25 @@ class PrePool:
         """Run ``work`` on the pool.
 
         Raises:
-            DeadlineError: not done in time. What waits for a thread is taken back; what runs already ends unheard.
+            DeadlineError: as :func:`run_on`.
         """
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        except TimeoutError:
-            self._metrics.rejected.labels(reason="deadline").inc()
-            raise DeadlineError("The answer was not ready in time.") from None
+        return await run_on(self._pool, work, deadline, self._metrics)
 
     def shutdown(self) -> None:
         """End the threads; what still waits is given up."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._fetching.shutdown(wait=False, cancel_futures=True)
+
+
+async def run_on(pool: Executor, work: Callable[[], Value], deadline: float, metrics: Metrics) -> Value:
+    """Run ``work`` on a thread of a pool.
+
+    Raises:
+        DeadlineError: not done in time. What waits for a thread is taken back; what runs already ends unheard.
+    """
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await asyncio.get_running_loop().run_in_executor(pool, work)
+    except TimeoutError:
+        metrics.rejected.labels(reason="deadline").inc()
+        raise DeadlineError("The answer was not ready in time.") from None

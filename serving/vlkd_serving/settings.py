@@ -30,6 +30,8 @@ class ServerSettings:
     """Hosts from which pictures are fetched by URL; empty: no URL is ever fetched."""
     fetch_timeout_s: float = 5.0
     """Longest time for one picture, redirects included."""
+    fetch_workers: int = 4
+    """Pictures fetched at the same time; others that come as URLs wait for these."""
     log_format: Literal["text", "json"] = "text"
     """``json`` writes one object a line, with the request id."""
     max_batch: int = 16
@@ -49,6 +51,8 @@ class ServerSettings:
     more would only wait longer, less would turn bursts away."""
     deadline_s: float = 30.0
     """Longest time from admission to answer; then 504."""
+    filter_s: float = 10.0
+    """Longest time that a search's filter may take to be applied; then 422."""
     drain_s: float = 25.0
     """Longest time that requests in flight get after SIGTERM."""
     pre_workers: int = 2
@@ -90,6 +94,7 @@ class ServerSettings:
             "max_cohorts",
             "max_inflight",
             "pre_workers",
+            "fetch_workers",
             "core_workers",
             "max_body_bytes",
             "max_inputs",
@@ -98,7 +103,7 @@ class ServerSettings:
         for name in (*counts, "max_picture_bytes", "max_picture_pixels", "max_text_chars", "max_k", "max_beams"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("deadline_s", "drain_s", "index_poll_s", "canary_s", "fetch_timeout_s"):
+        for name in ("deadline_s", "filter_s", "drain_s", "index_poll_s", "canary_s", "fetch_timeout_s"):
             if getattr(self, name) <= 0:
                 raise InvalidInputError(f"{name} must be more than 0 seconds, got {getattr(self, name)}.")
         for name in ("max_delay_s", "join_delay_s", "picture_cache_bytes", "idle_unload_s", "rate_per_s"):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from vlkd_hub.runtime.stepwise import Step, Written
-from vlkd_serving.errors import UnavailableError
+from vlkd_serving.errors import UnavailableError, UnprocessableError
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.protocol import Floats
 from vlkd_serving.slots import Slots
 from vlkd_serving.waiting import WaitingLine, fail
 
 __all__ = ["TURN_STEPS", "ContinuousWriter", "TokenListener", "WriteFunction"]
+
+logger = logging.getLogger("vlkd.serving")
 
 TURN_STEPS = 4
 """Steps of a cohort before the next one's turn: a change of turns passes through the event loop, which costs time in
@@ -98,6 +102,7 @@ class ContinuousWriter(WaitingLine):
         self._cohorts: deque[_Cohort] = deque()
         self._attention = threading.Event()
         self._alone = False
+        self._good: tuple[Floats, Any] | None = None  # the context of the last text that was finished, its settings
 
     async def stop(self) -> None:
         """Stop the worker; texts that are not done fail with :class:`UnavailableError`."""
@@ -130,6 +135,8 @@ class ContinuousWriter(WaitingLine):
             OverloadedError: too many wait.
             DeadlineError: not done in time.
             UnavailableError: the writer is not running.
+            UnprocessableError: the part fails on this text and works on others.
+            Exception: what ``write`` raised, where it fails on others too.
         """
         self._admit()
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
@@ -191,16 +198,14 @@ class ContinuousWriter(WaitingLine):
         try:
             ended = await loop.run_in_executor(self._executor, self._steps, cohort, loop)
         except Exception as error:
-            self._cohorts.remove(cohort)
-            self._isolate(cohort, error)
+            await self._isolate(cohort, error)
             return
         finally:
             self._alone = False
         if all(entry.future.done() for entry in cohort.entries):
             self._cohorts.remove(cohort)
         elif ended:
-            self._cohorts.remove(cohort)
-            self._isolate(cohort, RuntimeError(f"{self.part} ended without finishing every text"))
+            await self._isolate(cohort, RuntimeError(f"{self.part} ended without finishing every text"))
 
     def _steps(self, cohort: _Cohort, loop: asyncio.AbstractEventLoop) -> bool:
         """On a core thread: a turn, or, where no other cohort waits for one, as many steps as nobody interrupts.
@@ -229,15 +234,37 @@ class ContinuousWriter(WaitingLine):
                 entry.told = cohort.length
                 loop.call_soon_threadsafe(entry.on_token, token)
         for row, written in step.finished.items():
+            self._good = cohort.entries[row].context, cohort.entries[row].settings
             loop.call_soon_threadsafe(_resolve, cohort.entries[row].future, written)
 
-    def _isolate(self, cohort: _Cohort, error: Exception) -> None:
-        """After a failure, write each text of the cohort alone; one that fails alone is at fault."""
+    async def _isolate(self, cohort: _Cohort, error: Exception) -> None:
+        """Halve a failed cohort until the texts at fault stand alone; the others are written again, before all else."""
         live = [entry for entry in cohort.entries if not entry.future.done()]
-        if len(live) == 1 and len(cohort.entries) == 1:
-            fail(live[0].future, error)
+        alone = len(cohort.entries) == 1
+        if alone and await self._text_is_at_fault():
+            logger.warning("%s fails on an input and works on others", self.part, exc_info=error)
+            error = UnprocessableError(f"The model's {self.part} cannot process this input.")
+        self._cohorts.remove(cohort)
+        if alone:
+            fail(cohort.entries[0].future, error)
             return
-        self._cohorts.extend(_Cohort([entry]) for entry in live)
+        middle = (len(live) + 1) // 2
+        self._cohorts.extendleft(_Cohort(half) for half in (live[middle:], live[:middle]) if half)
+
+    async def _text_is_at_fault(self) -> bool:
+        """Whether the part still begins the text that it finished last: then what failed alone is to blame for it."""
+        if self._good is None:
+            return False
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._begin, *self._good)
+        except Exception:
+            return False
+        return True
+
+    def _begin(self, context: Floats, settings: Any) -> None:
+        """On a core thread: the first turn of a text for nobody."""
+        for _ in islice(self._write([context], settings, set()), TURN_STEPS):
+            pass
 
 
 def _resolve(future: asyncio.Future[Written], written: Written) -> None:

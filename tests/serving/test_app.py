@@ -13,6 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+
+from vlkd_serving.app import _call_directly
 
 LEAK = re.compile(r"0x[0-9a-f]{4,}|Traceback|/srv/|/tmp/|\.py\b|pydantic|PIL|Pillow|secret detail")
 
@@ -235,6 +240,14 @@ def test_other_content_types(client: Any, kind: str) -> None:
     assert "application/json" in error["message"]
 
 
+@pytest.mark.parametrize("path", [CAPTION, EMBED, "/hf/image-to-text"])
+def test_bodies_without_a_content_type(client: Any, picture_bytes: Callable[..., bytes], path: str) -> None:
+    """A picture is known by its first bytes; nothing at all is empty, anything else needs its type."""
+    check_error(client.post(path, content=b'{"image": "x"}'), 415, "content-type")
+    assert "empty" in check_error(client.post(path, content=b""), 400)["message"]
+    assert client.post(path, content=picture_bytes("red", "JPEG")).status_code == 200
+
+
 def test_bodies_over_the_limit(make_client: Callable[..., Any]) -> None:
     """Declared and chunked; the second is stopped on the way."""
     small = make_client(max_body_bytes=10_000)
@@ -403,4 +416,53 @@ def test_openapi_describes_bodies_answers_and_errors(client: Any) -> None:
         properties = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
         example = {name: field["examples"][0] for name, field in properties.items() if "examples" in field}
         assert client.post(path, json=example).status_code == 200, example
+    taken = document["paths"][CAPTION]["post"]["requestBody"]["content"]
+    assert set(taken) == {"application/json", "multipart/form-data", "image/*", "application/octet-stream"}
     assert client.get("/docs").status_code == 200
+
+
+def _refuse() -> None:
+    raise HTTPException(403)
+
+
+async def _own(request: Request) -> Response:
+    return Response("own")
+
+
+async def _with_parameter(request: Request, k: int) -> Response:
+    return Response(str(k))
+
+
+def test_only_a_handler_that_reads_its_own_request_is_called_directly() -> None:
+    """FastAPI would do nothing for that one; for one with parameters or dependencies it does what must not be lost."""
+    router = APIRouter()
+    router.add_api_route("/own", _own)
+    router.add_api_route("/parameter", _with_parameter)
+    router.add_api_route("/dependency", _own, dependencies=[Depends(_refuse)])
+    before = {route.path: route.app for route in router.routes if isinstance(route, APIRoute)}
+    _call_directly(router.routes)
+    changed = {route.path for route in router.routes if isinstance(route, APIRoute) and route.app != before[route.path]}
+    assert changed == {"/own"}
+    app = FastAPI()
+    app.router.routes.extend(router.routes)
+    with TestClient(app) as client:
+        assert client.get("/own").text == "own" and client.get("/parameter?k=3").text == "3"
+        assert client.get("/parameter").status_code == 422 and client.get("/dependency").status_code == 403
+
+
+def test_a_request_of_many_is_refused_whole(
+    make_client: Callable[..., Any], fake: ModuleType, picture_bytes: Callable[..., bytes]
+) -> None:
+    """Where there is room for a part of it, no part is begun."""
+    student, begun = fake.FakeStudent(), []
+    client = make_client(student, max_inflight=3, pre_workers=1)
+    student.preprocess = lambda image: begun.append(image)  # type: ignore[method-assign]
+    picture = b64(picture_bytes("red"))
+    tensor = {"name": "image", "shape": [3], "datatype": "BYTES", "data": [picture] * 3}
+    url = f"data:image/png;base64,{picture}"
+    with client.app.state.engine.admission.admit(1):
+        many = {"inputs": [tensor], "outputs": [{"name": "caption"}]}
+        check_error(client.post("/v2/models/fake/infer", json=many), 429)
+        check_error(client.post(EMBED, json={"input": [url, url, "red"]}), 429)
+        time.sleep(0.1)
+    assert begun == []

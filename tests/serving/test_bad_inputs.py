@@ -63,6 +63,10 @@ def chat(*urls: str) -> tuple[str, dict[str, Any]]:
     return CHAT, {"json": {"messages": [{"role": "user", "content": content}]}}
 
 
+def classify(template: str) -> tuple[str, dict[str, Any]]:
+    return "/v1/classify", {"json": {"image": GOOD, "labels": LABELS, "template": template}}
+
+
 def raw(path: str, body: bytes, **headers: str) -> tuple[str, dict[str, Any]]:
     return path, {"content": body, "headers": {**JSON, **headers}}
 
@@ -119,7 +123,12 @@ ROWS: list[tuple[str, tuple[str, dict[str, Any]], int]] = [
     ("huge max_new_tokens", (CAPTION, {"json": {"image": GOOD, "max_new_tokens": 10**9}}), 422),
     ("wrong dimension", (EMBED, {"json": {"input": "red", "dimensions": 7}}), 422),
     ("one label", ("/v1/classify", {"json": {"image": GOOD, "labels": ["a"]}}), 422),
-    ("no place in the template", ("/v1/classify", {"json": {"image": GOOD, "labels": LABELS, "template": "x"}}), 422),
+    ("no place in the template", classify("x"), 422),
+    ("two places in the template", classify("{} {}"), 422),
+    ("template too long", classify("x" * 999 + "{}"), 422),
+    ("two places in a hypothesis", ("/hf/zero-shot-image-classification", {"json": {"inputs": GOOD, "parameters": {
+        "candidate_labels": LABELS, "hypothesis_template": "{} or {}"}}}), 422),
+    ("JSON without a content type", (CAPTION, {"content": b'{"image": "x"}'}), 415),
     ("embedding not normalised", ("/embed", {"json": {"inputs": "red", "normalize": False}}), 422),
     ("tensor of another type", ("/v2/models/fake/infer", {"json": {"inputs": [
         {"name": "text", "shape": [1], "datatype": "FP32", "data": [1.0]}]}}), 422),
@@ -214,6 +223,73 @@ def test_memory_returns(server: Any) -> None:
     finally:
         tracemalloc.stop()
     assert kept < 1_000_000, kept
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/classify", {"image": GOOD, "labels": ["x" * 1000] * 2}, "template"),
+        (
+            "/hf/zero-shot-image-classification",
+            {"inputs": GOOD, "parameters": {"candidate_labels": ["x" * 1000] * 2}},
+            "hypothesis_template",
+        ),
+    ],
+)
+def test_a_template_is_measured_before_it_is_filled(server: Any, path: str, body: dict[str, Any], param: str) -> None:
+    """Each of its 50,000 places times a label of 1,000 characters would be 50 MB a label."""
+    (body.get("parameters") or body)[param] = "{}" * 50_000
+    tracemalloc.start()
+    try:
+        answer = server.post(path, json=body)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert answer.status_code == 422 and answer.json()["error"]["param"] == param
+    assert peak < 5_000_000, peak
+
+
+@pytest.fixture
+def writable(index_dir: Path, fake: ModuleType) -> Iterator[Any]:
+    """A server that may change its index."""
+    from fastapi.testclient import TestClient
+
+    from vlkd_serving.app import create_app
+    from vlkd_serving.engine import Engine
+    from vlkd_serving.index import LiveIndex, LiveWriter
+    from vlkd_serving.model_pool import ModelSource
+    from vlkd_serving.settings import ServerSettings
+
+    settings, live = ServerSettings(), LiveIndex(index_dir, fake.FINGERPRINT)
+    with LiveWriter(live) as writer:
+        engine = Engine([ModelSource("fake", fake.FakeStudent)], settings, live, writer=writer)
+        with TestClient(create_app(settings, engine), raise_server_exceptions=False) as client:
+            yield client
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """An object in an object, and so on."""
+    value: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"caption": "\ud800"}, {"\ud800": 1}, {"a": [{"b": ["\udfff"]}]}, {"a": {"\udfff": 1}}, nested(65), nested(500)],
+    ids=["value", "key", "inner value", "inner key", "65 deep", "500 deep"],
+)
+def test_metadata_that_no_answer_can_carry(writable: Any, metadata: dict[str, Any]) -> None:
+    """Stored, it would make every search that finds it fail."""
+    body = json.dumps({"text": "red", "metadata": metadata}).encode()
+    answer = writable.put("/v1/index/items/bad", content=body, headers=JSON)
+    assert answer.status_code == 422 and answer.json()["error"]["code"] == "invalid_input"
+    good = {"text": "red", "metadata": {"smile \U0001f600": "\\ud800", "deep": nested(63)}}
+    assert writable.put("/v1/index/items/good", json=good).status_code == 200
+    found = writable.post(SEARCH, json={"text": "red", "k": 9}).json()["results"]
+    assert {each["id"]: each["metadata"] for each in found}["good"] == good["metadata"]
+    assert "bad" not in {each["id"] for each in found}
 
 
 def test_a_long_body_is_never_held(live_server: Callable[..., str]) -> None:

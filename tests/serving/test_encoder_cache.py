@@ -70,15 +70,31 @@ def test_one_asker_that_leaves_does_not_disturb_the_others() -> None:
     asyncio.run(main())
 
 
-def test_deadlines_are_each_askers_own() -> None:
-    """The impatient one gives up, the patient one is answered."""
+def test_nobody_joins_a_run_that_was_given_up() -> None:
+    """Who asks in the turn of the loop in which the last asker left gets a run of its own, not its cancellation."""
 
     async def main() -> None:
-        cache, run = EncoderCache(10_000, Metrics()), Encoder(0.1)
+        cache, run = EncoderCache(10_000, Metrics()), Encoder(0.05)
+        leaves = asyncio.create_task(cache.encode(b"k", run, later()))
+        await asyncio.sleep(0.01)
+        leaves.cancel()
+        comes = asyncio.create_task(cache.encode(b"k", run, later()))
+        assert (await comes).embedding[0] == 1 and leaves.cancelled() and (run.runs, run.ended) == (2, 1)
+
+    asyncio.run(main())
+
+
+def test_deadlines_are_each_askers_own() -> None:
+    """The impatient one gives up and is counted, the patient one is answered."""
+
+    async def main() -> None:
+        metrics = Metrics()
+        cache, run = EncoderCache(10_000, metrics), Encoder(0.1)
         results: list[Any] = await asyncio.gather(
             cache.encode(b"k", run, later(0.02)), cache.encode(b"k", run, later()), return_exceptions=True
         )
         assert isinstance(results[0], DeadlineError) and isinstance(results[1], EncodedPicture)
+        assert metrics.registry.get_sample_value("vlkd_rejected_total", {"reason": "deadline"}) == 1
 
     asyncio.run(main())
 

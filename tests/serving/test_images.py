@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vlkd_serving.errors import ServingError, TooLargeError, UnprocessableError, UnsupportedMediaError
-from vlkd_serving.images import PictureLimits, decode_base64, decode_picture
+from vlkd_serving.images import PictureLimits, decode_base64, decode_picture, picture_size
 
 LIMITS = PictureLimits(max_bytes=1 << 20)
 
@@ -93,6 +93,21 @@ def test_an_animation_is_refused() -> None:
         frames[0].save(buffer, form, save_all=True, append_images=frames[1:])
         with pytest.raises(UnprocessableError, match="3 frames"):
             decode_picture(buffer.getvalue(), LIMITS)
+
+
+def test_a_photograph_with_a_preview_is_its_first_frame() -> None:
+    """Cameras and phones append a preview or a gain map (MPO); the limits are those of any picture."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    preview = Image.new("RGB", (8, 8), "blue")
+    Image.new("RGB", (40, 20), "red").save(buffer, "MPO", save_all=True, append_images=[preview], exif=exif)
+    photograph = buffer.getvalue()
+    image = decode_picture(photograph, LIMITS)
+    assert (image.mode, image.size) == ("RGB", (20, 40)) and image.getpixel((5, 5))[0] > 200
+    assert picture_size(photograph) == (20, 40)
+    with pytest.raises(TooLargeError, match="799 pixels"):
+        decode_picture(photograph, PictureLimits(max_pixels=799))
 
 
 def test_exif_orientation_is_applied() -> None:

@@ -9,8 +9,10 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
+from vlkd_serving.engine import Engine
 from vlkd_serving.memory import release_free_memory
 from vlkd_serving.metrics import Metrics
+from vlkd_serving.model_pool import ModelSource
 from vlkd_serving.pre import PrePool
 from vlkd_serving.served_model import ServedModel
 from vlkd_serving.settings import ServerSettings
@@ -41,3 +43,19 @@ def test_a_model_in_service_is_passed_over_and_freed_when_it_is_dropped(fake: Mo
     assert frozen > 10_000 and gc.get_freeze_count() == 0
     gc.collect()
     assert student() is None and model() is None
+
+
+def test_the_models_that_stay_are_passed_over_again(fake: ModuleType) -> None:
+    """One that goes lets the collector see all of them; the others are still in service."""
+
+    async def main() -> tuple[int, int]:
+        engine = Engine([ModelSource(name, fake.FakeStudent) for name in ("stays", "goes")], ServerSettings())
+        await engine.start()
+        async with engine.models.use("goes") as model:
+            await engine.models.discard("goes", model)
+        frozen = gc.get_freeze_count()
+        await engine.stop()
+        return frozen, gc.get_freeze_count()
+
+    frozen, after = asyncio.run(main())
+    assert frozen > 10_000 and after == 0

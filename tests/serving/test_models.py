@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import Callable
@@ -73,7 +74,87 @@ def test_a_model_that_fails_its_check_is_loaded_anew(fake: ModuleType) -> None:
     with client_of([ModelSource("m", load)]) as client:
         students[0].encode_texts = lambda tokens: 1 / 0
         assert client.get("/readyz").status_code == 503
-        assert client.get("/readyz").status_code == 200 and len(students) == 2
+        until = time.monotonic() + 10
+        while client.get("/readyz").status_code != 200:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        assert len(students) == 2
+
+
+def test_only_the_model_that_failed_is_dropped(fake: ModuleType) -> None:
+    """A check of it that ends late, when another was loaded in its place, leaves that one alone."""
+
+    async def main() -> None:
+        engine = Engine([ModelSource("m", lambda: fake.FakeStudent())], ServerSettings())
+        await engine.start()
+        async with engine.models.use("m") as failed:
+            await engine.models.discard("m", failed)
+        async with engine.models.use("m") as good:
+            await engine.models.discard("m", failed)
+        assert good is not failed
+        async with engine.models.use("m") as now:
+            assert now is good and now.alive
+        await engine.stop()
+
+    asyncio.run(main())
+
+
+def test_checks_in_a_row_are_one(fake: ModuleType) -> None:
+    """Readiness needs no key: asking for it over and over must not keep the model busy."""
+    student = fake.FakeStudent()
+    with client_of([ModelSource("m", lambda: student)]) as client:
+        before = student.encoded
+        for _ in range(5):
+            assert client.get("/readyz").status_code == 200
+        assert student.encoded <= before + 2
+
+        async def together() -> None:
+            await asyncio.sleep(1.1)  # longer than a finding is kept
+            await asyncio.gather(*(client.app.state.engine.canary() for _ in range(5)))
+
+        assert client.portal is not None
+        before = student.encoded
+        client.portal.call(together)
+        assert student.encoded == before + 1
+
+
+def test_checks_neither_keep_a_model_nor_load_an_idle_one(fake: ModuleType) -> None:
+    """An orchestrator asks every few seconds; that is no use of the model."""
+    loads = []
+
+    def load() -> Any:
+        loads.append(1)
+        return fake.FakeStudent()
+
+    with client_of([ModelSource("m", load)], idle_unload_s=1.5) as client:
+        until = time.monotonic() + 30
+        while 'vlkd_model_loaded{model="m"} 0.0' not in client.get("/metrics").text:
+            assert client.get("/readyz").status_code == 200 and time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(1.1)  # longer than a finding is kept
+        assert client.get("/readyz").status_code == 200 and len(loads) == 1
+
+
+def test_a_bundle_of_another_space_is_not_served_in_its_place(fake: ModuleType) -> None:
+    """Its vectors would be mixed with those of the index, and those that clients keep."""
+    spaces: list[str] = []
+
+    def load() -> Any:
+        student = fake.FakeStudent()
+        student.fingerprint = spaces.pop(0)
+        return student
+
+    for known in (fake.FINGERPRINT, None):
+        spaces[:] = [fake.FINGERPRINT, "be" * 32]
+        with client_of([ModelSource("m", load, known)], idle_unload_s=0.2) as client:
+            until = time.monotonic() + 10
+            while 'vlkd_model_loaded{model="m"} 0.0' not in client.get("/metrics").text:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            for _ in range(2):
+                answer = client.post("/v1/embeddings", json={"input": "red"})
+                assert answer.status_code == 503 and "restart the server" in answer.text
+            assert client.get("/readyz").status_code == 503
 
 
 def test_a_bundle_that_is_damaged_on_disk_is_503_until_it_is_whole(fake: ModuleType) -> None:

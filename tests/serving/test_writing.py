@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from vlkd_hub.runtime.stepwise import Step, Written
-from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError
+from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError, UnprocessableError
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.slots import Slots
 from vlkd_serving.writing import TURN_STEPS, ContinuousWriter
@@ -24,6 +24,7 @@ class Lengths:
 
     def __init__(self, step_s: float = 0.0) -> None:
         self.step_s = step_s
+        self.broken = False
         self.cohorts: list[list[int]] = []
         self.steps: list[tuple[int, ...]] = []
 
@@ -36,7 +37,7 @@ class Lengths:
                 return
             time.sleep(self.step_s)
             self.steps.append(tuple(lengths[row] for row in rows))
-            if at == 2 and 13 in lengths:
+            if at == 2 and (13 in lengths or self.broken):
                 raise ValueError("thirteen")
             done = {row: Written(list(range(1, at + 1))) for row in rows if lengths[row] == at}
             yield Step({row: at for row in rows}, done)
@@ -223,6 +224,45 @@ def test_one_that_fails_fails_alone() -> None:
     assert isinstance(results[1], ValueError)
     assert [len(results[0].tokens), len(results[2].tokens)] == [5, 3]
     assert heard == [1, 2, 3, 4, 5]
+
+
+def test_a_failed_cohort_is_halved() -> None:
+    """Not taken apart at once: one bad text among eight costs few beginnings, and few cohorts at a time."""
+
+    async def scenario(writer: ContinuousWriter) -> tuple[list[Any], int]:
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max(most, len(writer._cohorts))
+                await asyncio.sleep(0)
+
+        watching = asyncio.create_task(watch())
+        texts = [writer.submit(context(n), None, later()) for n in (3, 3, 3, 3, 3, 13, 3, 3)]
+        results = await asyncio.gather(*texts, return_exceptions=True)
+        watching.cancel()
+        return results, most
+
+    write = Lengths()
+    results, most = drive(write, scenario, max_cohorts=1)
+    assert [isinstance(each, Written) for each in results] == [n != 5 for n in range(8)]
+    begun = sorted(map(len, write.cohorts), reverse=True)
+    assert begun == [8, 4, 4, 2, 2, 1, 1, 1] and most <= 4  # the last 1 is a good text, tried once more
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_who_is_at_fault_for_a_text_that_fails_alone(broken: bool) -> None:
+    """The text, where the part still writes another one: its client is told; else the part, and that is an error."""
+    write = Lengths()
+
+    async def scenario(writer: ContinuousWriter) -> Any:
+        await writer.submit(context(3), None, later())
+        write.broken = broken
+        return (await asyncio.gather(writer.submit(context(13), None, later()), return_exceptions=True))[0]
+
+    failure = drive(write, scenario)
+    assert type(failure) is (ValueError if broken else UnprocessableError)
 
 
 def test_who_leaves_is_written_no_further() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from vlkd_serving.index import LiveIndex
 
 __all__ = ["serve"]
 
@@ -17,6 +20,9 @@ def serve(
         typer.Option("--model", help="A bundle that `vlkd export` wrote; several as name=PATH, the first by default."),
     ],
     index: Annotated[Path | None, typer.Option("--index", help="An index that `vlkd index build` wrote.")] = None,
+    teacher_index: Annotated[
+        bool, typer.Option("--teacher-index", help="Allow an index of a space declared compatible with the model's.")
+    ] = False,
     host: Annotated[str, typer.Option("--host", help="Address to listen on; the default is this machine only.")] = (
         "127.0.0.1"
     ),
@@ -51,7 +57,7 @@ def serve(
     """Answer searches, captions, questions and embeddings over HTTP, without torch."""
     from vlkd_hub.errors import InvalidInputError
     from vlkd_serving.engine import Engine
-    from vlkd_serving.index import LiveIndex, LiveWriter
+    from vlkd_serving.index import LiveWriter
     from vlkd_serving.index.live_writer import CompactionPolicy
     from vlkd_serving.loading import MATCHING, SERVED, model_source, named_bundles, require_matching
     from vlkd_serving.server import run_server
@@ -78,11 +84,15 @@ def serve(
         model_source(name, path, threads, provider=provider, at_once=number == 0, graphs=graphs)
         for number, (name, path) in enumerate(bundles.items())
     ]
-    live = LiveIndex(index, str(sources[0].fingerprint)) if index is not None else None
-    if live is not None and live.degraded:
-        typer.secho(f"warning: {live.degraded}", fg=typer.colors.YELLOW, err=True)
+    fingerprint, bundle = str(sources[0].fingerprint), next(iter(bundles.values()))
+    live = _open_index(index, fingerprint, bundle, teacher_index) if index is not None else None
     if writable and (live is None or keys is None):
         raise InvalidInputError("--writable needs --index and --keys: nobody may change an index without a key.")
+    if writable and live is not None and live.current.manifest.fingerprint != fingerprint:
+        raise InvalidInputError(
+            "--writable: the index holds vectors of another model, and --teacher-index is only for searching it. Serve "
+            "the model that it was built with, or bring it to this one with `vlkd index migrate`."
+        )
     with ExitStack() as stack:
         if tracing:
             stack.callback(enable_tracing().shutdown)
@@ -90,3 +100,15 @@ def serve(
         if writable and live is not None:
             writer = stack.enter_context(LiveWriter(live, CompactionPolicy()))
         run_server(settings, Engine(sources, settings, live, writer=writer))
+
+
+def _open_index(directory: Path, fingerprint: str, bundle: Path, teacher_index: bool) -> LiveIndex:
+    """The index, if the default model may query it; warns where it is not in its newest state."""
+    from vlkd_hub.bundle import read_manifest
+    from vlkd_serving.index import LiveIndex, QuerySpace
+
+    teacher = str(read_manifest(bundle, verify=False).lineage.get("teacher", ""))
+    live = LiveIndex(directory, QuerySpace(fingerprint, teacher, teacher_index))
+    if live.degraded:
+        typer.secho(f"warning: {live.degraded}", fg=typer.colors.YELLOW, err=True)
+    return live

@@ -77,14 +77,15 @@ def write_generation(directory: Path, content: Content, progress: Progress = no_
 
     Raises:
         InvalidInputError: equal ids, a budget that cannot be met by memory.
-        OSError: the disk refuses; what was written is removed again.
+        OSError: the disk refuses.
+        Exception: what ``progress`` raises to end it; after any error what was written is removed again.
     """
     number = 1 + max((number for number, _ in _generations(directory)), default=0)
     folder = directory / f"gen-{number:06d}"
     fsio.make_dir(folder)
     try:
         return _write_files(folder, number, content, progress)
-    except (OSError, InvalidInputError):
+    except BaseException:
         with suppress(OSError):
             fsio.remove_tree(folder)
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vlkd_hub.errors import BundleError, InvalidInputError, VlkdError
 
-__all__ = ["IndexCorruptError", "IndexLockedError", "IndexWriteError", "SpaceError", "WhereError"]
+__all__ = ["IndexCorruptError", "IndexLockedError", "IndexWriteError", "SpaceError", "WhereError", "WhereTimeoutError"]
 
 
 class IndexCorruptError(BundleError):
@@ -25,3 +25,10 @@ class SpaceError(BundleError):
 
 class WhereError(InvalidInputError):
     """A filter cannot be read; the message shows where it stops making sense."""
+
+
+class WhereTimeoutError(WhereError):
+    """A filter took longer than it may."""
+
+    def __init__(self) -> None:
+        super().__init__("The filter takes too long on this index. Ask with fewer or simpler comparisons.")

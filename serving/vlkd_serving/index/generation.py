@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlkd_serving.index import fsio
-from vlkd_serving.index.errors import IndexCorruptError
+from vlkd_serving.index.errors import IndexCorruptError, WhereTimeoutError
 from vlkd_serving.index.ids import IdTable
 from vlkd_serving.index.items import ItemStore
 from vlkd_serving.index.manifest import MANIFEST_NAME, PREVIOUS_NAME, IndexManifest, read_manifest
@@ -58,17 +59,42 @@ class Generation:
         if not len(self.ids) == self.items.count() == manifest.ntotal:
             raise IndexCorruptError(f"{folder} holds another number of items than its manifest says.")
         self._filters: OrderedDict[Condition, NDArray[np.bool_]] = OrderedDict()
+        self._scans: WeakValueDictionary[Condition, threading.Lock] = WeakValueDictionary()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self.manifest.ntotal
 
     def selected(self, condition: Condition) -> NDArray[np.bool_]:
-        """(N,) which rows a filter lets through; the last filters are remembered. Do not write into it."""
+        """(N,) which rows a filter lets through; do not write into it.
+
+        The last filters are remembered, and of equal ones at the same time only one is applied.
+
+        Raises:
+            WhereError: as :meth:`ItemStore.matching`.
+        """
         with self._lock:
-            if condition in self._filters:
-                self._filters.move_to_end(condition)
-                return self._filters[condition]
+            mask = self._remembered(condition)
+            if mask is not None:
+                return mask
+            scan = self._scans.setdefault(condition, threading.Lock())
+        left = condition.seconds_left
+        if not scan.acquire(timeout=-1 if left is None else left):
+            raise WhereTimeoutError
+        try:
+            with self._lock:
+                mask = self._remembered(condition)
+            return self._scan(condition) if mask is None else mask
+        finally:
+            scan.release()
+
+    def _remembered(self, condition: Condition) -> NDArray[np.bool_] | None:
+        if condition not in self._filters:
+            return None
+        self._filters.move_to_end(condition)
+        return self._filters[condition]
+
+    def _scan(self, condition: Condition) -> NDArray[np.bool_]:
         mask = np.zeros(len(self), dtype=np.bool_)
         mask[self.items.matching(condition)] = True
         with self._lock:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from vlkd_hub.errors import InvalidInputError
 from vlkd_serving.index import fsio
-from vlkd_serving.index.errors import IndexCorruptError, WhereError
+from vlkd_serving.index.errors import IndexCorruptError, WhereError, WhereTimeoutError
 from vlkd_serving.index.where import Condition
 
 __all__ = ["SCHEMA_VERSION", "Item", "ItemStore", "metadata_json", "write_items"]
@@ -25,7 +26,12 @@ _CREATE = "CREATE TABLE items (row INTEGER PRIMARY KEY, id TEXT NOT NULL {unique
 _INSERT = "INSERT INTO items VALUES (?, ?, ?, ?)"
 _MAX_ID_CHARS = 1024
 _MAX_METADATA_BYTES = 1 << 20
+_MAX_METADATA_DEPTH = 64
 _MOST_MARKS = 500
+_LOOK_EVERY = 20_000
+"""Steps of SQLite's machine, about a millisecond, between two looks at the clock."""
+_SET_UP = "SELECT 1 FROM json_each('[]')"
+"""SQLite sets json_each up at its first use, which is no read."""
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
 
@@ -54,7 +60,8 @@ def metadata_json(item: Item) -> str:
     """An item's metadata as the text that is stored.
 
     Raises:
-        InvalidInputError: something JSON cannot hold, NaN, or more than 1 MiB.
+        InvalidInputError: something JSON cannot hold, NaN, half a surrogate pair, more than 1 MiB, or more than 64
+            levels deep: no answer could carry it.
     """
     try:
         text = json.dumps(item.metadata, allow_nan=False)
@@ -62,7 +69,20 @@ def metadata_json(item: Item) -> str:
         raise InvalidInputError(f"The metadata of {item.id!r} holds something that JSON cannot.") from None
     if len(text) > _MAX_METADATA_BYTES:
         raise InvalidInputError(f"The metadata of {item.id!r} has more than {_MAX_METADATA_BYTES >> 20} MiB.")
+    if "\\ud" in text and not _is_text(json.dumps(item.metadata, ensure_ascii=False)):
+        raise InvalidInputError(f"The metadata of {item.id!r} holds half a surrogate pair: it is no Unicode text.")
+    if text.count("{") + text.count("[") > _MAX_METADATA_DEPTH and _is_deeper(item.metadata, _MAX_METADATA_DEPTH):
+        raise InvalidInputError(f"The metadata of {item.id!r} is more than {_MAX_METADATA_DEPTH} levels deep.")
     return text
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects stand in one another more than so many levels deep."""
+    level = [value]
+    for _ in range(levels):
+        inner = (each for outer in level for each in (outer.values() if isinstance(outer, dict) else outer))
+        level = [each for each in inner if isinstance(each, dict | list | tuple)]
+    return bool(level)
 
 
 def write_items(path: Path, items: Iterable[Item]) -> None:
@@ -90,24 +110,32 @@ def write_items(path: Path, items: Iterable[Item]) -> None:
 class ItemStore:
     """Items by row or id; safe to use from several threads.
 
-    Its connection may read the table of items and nothing else: SQLite itself refuses any other statement.
+    Of a file, each thread that reads has a connection for itself meanwhile: a long filter keeps no other waiting. A
+    connection may read the table of items and nothing else: SQLite itself refuses any other statement.
+
+    Args:
+        connection: the first one.
+        name: for errors.
+        another: opens one more; None: there is one for all.
     """
 
-    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
-        self._connection = connection
+    def __init__(
+        self, connection: sqlite3.Connection, name: str, another: Callable[[], sqlite3.Connection] | None = None
+    ) -> None:
         self._name = name
-        self._lock = threading.Lock()
+        self._another = another
+        self._free = [connection]
+        self._returned = threading.Condition()
 
     @classmethod
     def read(cls, path: Path) -> ItemStore:
         """Open a committed file, read-only."""
-        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-        store = cls(connection, str(path))
+        connection = _connect(path)
+        store = cls(connection, str(path), lambda: _restricted(_connect(path)))
         version = store._run("PRAGMA user_version", ())[0][0]
         if version not in (0, SCHEMA_VERSION):  # 0: written by format 1
             raise IndexCorruptError(f"{path} has the schema version {version}; this version reads {SCHEMA_VERSION}.")
-        store._run("SELECT 1 FROM json_each('[]')", ())  # SQLite sets it up at its first use, which is no read
+        store._run(_SET_UP, ())
         connection.set_authorizer(_authorise)
         return store
 
@@ -121,9 +149,12 @@ class ItemStore:
 
     def append(self, row: int, items: Sequence[Item]) -> None:
         """Add items of an in-memory store from a row on."""
-        with self._lock:
-            values = [(row + n, item.id, item.path, metadata_json(item)) for n, item in enumerate(items)]
-            self._connection.executemany(_INSERT, values)
+        values = [(row + n, item.id, item.path, metadata_json(item)) for n, item in enumerate(items)]
+        connection = self._take()
+        try:
+            connection.executemany(_INSERT, values)
+        finally:
+            self._give_back(connection)
 
     def rows(self, rows: Sequence[int]) -> list[Item]:
         """The items at the given rows, in that order."""
@@ -151,10 +182,14 @@ class ItemStore:
 
         Raises:
             WhereError: SQLite cannot apply it.
+            WhereTimeoutError: not in the time that it has.
         """
+        sql = f"SELECT row FROM items WHERE {condition.sql} ORDER BY row"
         try:
-            found = self._run(f"SELECT row FROM items WHERE {condition.sql} ORDER BY row", condition.values)
+            found = self._run(sql, condition.values, condition.until)
         except sqlite3.Error as error:
+            if condition.seconds_left == 0:
+                raise WhereTimeoutError from None
             raise WhereError(f"The filter cannot be applied: {error}.") from None
         return np.fromiter((row for (row,) in found), dtype=np.int64, count=len(found))
 
@@ -170,12 +205,14 @@ class ItemStore:
         return int(self._run("SELECT count(*) FROM items", ())[0][0])
 
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
+        """Close the file; nobody may be reading."""
+        with self._returned:
+            for connection in self._free:
+                connection.close()
 
     def __del__(self) -> None:
-        self._connection.close()
+        for connection in self._free:
+            connection.close()
 
     def _items(self, clause: str, values: tuple[object, ...]) -> list[tuple[int, Item]]:
         records = self._run(f"SELECT row, id, path, metadata FROM items {clause}", values)
@@ -184,14 +221,49 @@ class ItemStore:
         except (ValueError, TypeError):
             raise IndexCorruptError(f"{self._name} holds an item that cannot be read.") from None
 
-    def _run(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        with self._lock:
-            try:
-                return self._connection.execute(sql, values).fetchall()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
-                    raise
-                raise IndexCorruptError(f"{self._name} is not a table of items: {error}.") from None
+    def _run(self, sql: str, values: tuple[object, ...], until: float | None = None) -> list[tuple[Any, ...]]:
+        connection = self._take()
+        try:
+            if until is not None:
+                connection.set_progress_handler(lambda: time.monotonic() >= until, _LOOK_EVERY)
+            return connection.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
+                raise
+            raise IndexCorruptError(f"{self._name} is not a table of items: {error}.") from None
+        finally:
+            if until is not None:
+                connection.set_progress_handler(None, 0)
+            self._give_back(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        """A connection that nobody uses: a free one, a new one, or the next that is given back."""
+        with self._returned:
+            if not self._free and self._another is not None:
+                try:
+                    return self._another()
+                except sqlite3.OperationalError:
+                    pass  # a writer removed the file: what is open already still reads it
+            self._returned.wait_for(lambda: self._free)
+            return self._free.pop()
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._returned:
+            self._free.append(connection)
+            self._returned.notify()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open a committed file, read-only."""
+    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    return sqlite3.connect(uri, uri=True, check_same_thread=False)
+
+
+def _restricted(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """The connection, which from now on may only read the table of items."""
+    connection.execute(_SET_UP).fetchall()
+    connection.set_authorizer(_authorise)
+    return connection
 
 
 def _authorise(action: int, first: str | None, *rest: object) -> int:

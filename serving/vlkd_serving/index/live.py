@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 from vlkd_hub.errors import VlkdError
+from vlkd_serving.index.generation import Generation
 from vlkd_serving.index.reader import IndexReader, OpenIndex, manifest_stamp
 from vlkd_serving.index.spaces import QuerySpace
 from vlkd_serving.index.wal_reader import LogRewrittenError
@@ -38,10 +39,13 @@ class LiveIndex:
         """Why the newest committed state is not the one served, or None."""
         return self.problem or self.current.degraded
 
-    def refresh(self) -> bool:
+    def refresh(self, ready: Generation | None = None) -> bool:
         """Take in what a writer committed since the last look: changes in the log, or another generation.
 
         A generation or log that cannot be read leaves the present state in place and is told by :attr:`degraded`.
+
+        Args:
+            ready: a generation that the caller has opened, to be taken where it is the committed one.
 
         Returns:
             Whether another state is served now.
@@ -51,7 +55,7 @@ class LiveIndex:
             try:
                 if stamp != self._stamp:
                     self._stamp = stamp
-                    return self._reopen()
+                    return self._reopen(ready)
                 return self._follow()
             except LogRewrittenError:
                 self._stamp = None  # a writer collected what was being read: look again next time
@@ -75,8 +79,8 @@ class LiveIndex:
         self.current = IndexReader.of(self._opened)
         return True
 
-    def _reopen(self) -> bool:
-        fresh = OpenIndex.open(self.directory, self._space)
+    def _reopen(self, ready: Generation | None) -> bool:
+        fresh = OpenIndex.open(self.directory, self._space, ready)
         if fresh.degraded is not None and self.current.degraded is None:
             self.problem = fresh.degraded  # the present generation was verified when it was opened: never go back
             return False

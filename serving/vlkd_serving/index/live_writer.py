@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlkd_hub.errors import BundleError, InvalidInputError, VlkdError
+from vlkd_hub.errors import BundleError, InvalidInputError
+from vlkd_serving.index import fsio
 from vlkd_serving.index.commit import Content, commit, disk_errors, write_generation
+from vlkd_serving.index.generation import Generation
 from vlkd_serving.index.items import Item, metadata_json
 from vlkd_serving.index.live import LiveIndex
 from vlkd_serving.index.lock import writer_lock
@@ -25,6 +31,17 @@ from vlkd_serving.index.wal_writer import LogWriter
 from vlkd_serving.index.writer import check_new
 
 __all__ = ["CompactionPolicy", "LiveWriter"]
+
+logger = logging.getLogger("vlkd.serving")
+
+Value = TypeVar("Value")
+RETRY_S = 5.0
+"""After a compaction that failed, changes begin none for so long, and twice as long after each further one."""
+LONGEST_RETRY_S = 300.0
+
+
+class _EndedError(Exception):
+    """The writer is being closed: a compaction gives up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +90,13 @@ class LiveWriter:
         self._compacting = threading.Lock()
         self._log: LogWriter | None = None
         self._thread: threading.Thread | None = None
+        self._ending = threading.Event()
+        self._failures = 0
+        self._retry_at = 0.0
         self.problem: str | None = None
+        """Why the last compaction in the background failed, or None."""
+        self.on_failure: Callable[[], None] | None = None
+        """Called, on the thread of the compaction, for each that failed."""
 
     def __enter__(self) -> LiveWriter:
         self._lock.__enter__()
@@ -92,9 +115,11 @@ class LiveWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ending.set()
         self.wait()
-        if self._log is not None:
-            self._log.close()
+        with self._changing:
+            if self._log is not None:
+                self._log.close()
         self._lock.__exit__(kind, error, trace)
 
     def put(
@@ -143,19 +168,23 @@ class LiveWriter:
 
         Raises:
             IndexWriteError: the disk refused; the log stays as it is and nothing is lost.
+            IndexCorruptError: what was written cannot be read again; as before.
         """
         with self._compacting, disk_errors(self.directory):
             with self._changing:
                 self._open_log().rotate()
                 reader = self.live.current
-            manifest = write_generation(self.directory, self._content(reader))
+            ready = self._written(reader)
             with self._changing:
-                commit(self.directory, manifest)
-                self.live.refresh()
-        return manifest
+                commit(self.directory, ready.manifest)
+                self.live.refresh(ready)
+        return ready.manifest
 
     def compact_in_background(self) -> None:
-        """Begin :meth:`compact` on a thread, unless one runs; :attr:`problem` tells if it failed."""
+        """Begin :meth:`compact` on a thread, unless one runs; :attr:`problem` tells if it failed.
+
+        Leaving the writer ends it, unfinished: what is not committed is removed, and its changes are in the log.
+        """
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._compact_quietly, name="vlkd-compaction")
             self._thread.start()
@@ -168,9 +197,36 @@ class LiveWriter:
     def _compact_quietly(self) -> None:
         try:
             self.compact()
-            self.problem = None
-        except (VlkdError, OSError) as error:
-            self.problem = str(error)
+            self.problem, self._failures = None, 0
+        except _EndedError:
+            logger.info("the compaction of %s ends unfinished: its writer is being closed", self.directory)
+        except Exception as error:  # also of FAISS, and for want of memory: changes and searches go on
+            self._failures += 1
+            wait_s = min(LONGEST_RETRY_S, RETRY_S * 2 ** min(self._failures - 1, 10))
+            self._retry_at = time.monotonic() + wait_s
+            self.problem = str(error) or type(error).__name__
+            logger.error("the compaction of %s failed; no other for %.0f s", self.directory, wait_s, exc_info=error)
+            if self.on_failure is not None:
+                self.on_failure()
+
+    def _written(self, reader: IndexReader) -> Generation:
+        """Write a state into a new generation and open it, verified, before anyone has to wait for that."""
+        manifest = write_generation(self.directory, self._content(reader), lambda step, rows: self._go_on())
+        try:
+            return Generation(self.directory, manifest)
+        except BaseException:
+            with suppress(OSError):
+                fsio.remove_tree(self.directory / manifest.folder)
+            raise
+
+    def _go_on(self) -> None:
+        if self._ending.is_set():
+            raise _EndedError
+
+    def _unless_ending(self, values: Iterable[Value]) -> Iterator[Value]:
+        for value in values:
+            self._go_on()
+            yield value
 
     def _append(self, put: tuple[Item, ...], vectors: NDArray[np.float32], removed: tuple[str, ...]) -> int:
         with self._changing, disk_errors(self.directory):
@@ -183,7 +239,8 @@ class LiveWriter:
                 log.close()
                 raise
             self.live.refresh()
-            if self._policy is not None and self._policy.due(self.live.current):
+            due = self._policy is not None and self._policy.due(self.live.current)
+            if due and time.monotonic() >= self._retry_at:
                 self.compact_in_background()
             return record.sequence
 
@@ -199,8 +256,8 @@ class LiveWriter:
     def _content(self, reader: IndexReader) -> Content:
         manifest = reader.manifest
         return Content(
-            items=reader.iter_items(),
-            blocks=reader.iter_vectors(),
+            items=self._unless_ending(reader.iter_items()),
+            blocks=self._unless_ending(reader.iter_vectors()),
             count=len(reader),
             dim=manifest.embedding_dim,
             fingerprint=manifest.fingerprint,

@@ -26,21 +26,30 @@ class OpenIndex:
         directory: the index folder.
         manifest: of the generation.
         degraded: why this is not the committed generation, or None.
+        ready: the generation, where it is open already.
 
     Raises:
         IndexCorruptError: a file that cannot be trusted.
         FileNotFoundError, LogRewrittenError: a writer was at work; read the manifest again.
     """
 
-    def __init__(self, directory: Path, manifest: IndexManifest, degraded: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        manifest: IndexManifest,
+        degraded: str | None = None,
+        ready: Generation | None = None,
+    ) -> None:
         self.directory = directory
         self.degraded = degraded
-        self.generation = Generation(directory, manifest)
+        self.generation = ready if ready is not None else Generation(directory, manifest)
         self.read_log_again()
 
     @classmethod
-    def open(cls, directory: Path, space: str | QuerySpace | None) -> OpenIndex:
+    def open(cls, directory: Path, space: str | QuerySpace | None, ready: Generation | None = None) -> OpenIndex:
         """Open the committed generation, or the one before it where the committed one is damaged.
+
+        ``ready`` is taken for the committed one, verified and open, if it is that.
 
         Raises:
             BundleError: no index there.
@@ -49,7 +58,7 @@ class OpenIndex:
         """
         for _ in range(_OPEN_ATTEMPTS):
             try:
-                found = cls._open_verified(directory)
+                found = cls._open_verified(directory, ready)
             except (FileNotFoundError, LogRewrittenError):
                 continue  # a writer removed a generation or wrote the log anew between two of our reads
             check_space(directory, found.generation.manifest, space)
@@ -57,14 +66,15 @@ class OpenIndex:
         raise IndexCorruptError(f"Files of the index {directory} are missing, or change faster than they can be read.")
 
     @classmethod
-    def _open_verified(cls, directory: Path) -> OpenIndex:
+    def _open_verified(cls, directory: Path, ready: Generation | None) -> OpenIndex:
         try:
             manifest = read_manifest(directory)
             if manifest is None:
                 if (directory / PREVIOUS_NAME).exists():
                     raise IndexCorruptError(f"{directory / MANIFEST_NAME} is missing.")
                 raise BundleError(f"There is no index in {directory}. Make one with `vlkd index build`.")
-            return cls(directory, manifest)
+            same = ready is not None and ready.manifest == manifest
+            return cls(directory, manifest, ready=ready if same else None)
         except IndexCorruptError as damage:
             try:
                 previous = read_manifest(directory, PREVIOUS_NAME)

@@ -67,7 +67,15 @@ class SearchView:
     def __len__(self) -> int:
         return len(self.generation) + self.delta.size_change
 
-    def search(self, query: FloatArray, k: int = 10, *, offset: int = 0, where: str | None = None) -> list[Hit]:
+    def search(
+        self,
+        query: FloatArray,
+        k: int = 10,
+        *,
+        offset: int = 0,
+        where: str | None = None,
+        until: float | None = None,
+    ) -> list[Hit]:
         """The ``k`` items most similar to one embedding, after the first ``offset``.
 
         The pages of one query on one view never overlap and leave nothing out.
@@ -77,10 +85,11 @@ class SearchView:
             k: at least 1; fewer hits come back where fewer items fit.
             offset: how many to leave out.
             where: a filter, see :mod:`vlkd_serving.index.where`.
+            until: when the filter must have been applied, on the clock of :func:`time.monotonic`.
 
         Raises:
             InvalidInputError: ``k`` below 1, ``offset`` below 0, another width than the index, NaN or a zero vector.
-            WhereError: a filter that cannot be read.
+            WhereError: a filter that cannot be read, or takes too long.
         """
         if offset < 0:
             raise InvalidInputError(f"offset must be at least 0, got {offset}.")
@@ -89,7 +98,7 @@ class SearchView:
                 f"The query has the shape {np.shape(query)}; the index holds {self.manifest.embedding_dim} values an "
                 "item."
             )
-        scores, rows = self._best(np.asarray(query), k + offset, where)
+        scores, rows = self._best(np.asarray(query), k + offset, where, until)
         pairs = zip(self.items_at(rows[offset:]), scores[offset:], strict=False)
         return [Hit(item, score) for item, score in pairs]
 
@@ -120,7 +129,7 @@ class SearchView:
         ]
 
     def search_rows(
-        self, queries: FloatArray, k: int, where: str | None = None
+        self, queries: FloatArray, k: int, where: str | None = None, until: float | None = None
     ) -> tuple[FloatArray, NDArray[np.int64]]:
         """Scores (Q, k) in falling order and rows (Q, k) of this view; -1 where fewer fit."""
         if k < 1:
@@ -131,7 +140,7 @@ class SearchView:
                 f"The query has the shape {queries.shape[1:]}; the index holds {self.manifest.embedding_dim} values an "
                 "item."
             )
-        condition = parse_where(where) if where is not None else None
+        condition = parse_where(where, until) if where is not None else None
         unit = normalise(queries)
         if k <= _FIRST_DEPTH:
             scores, rows = self._rank(unit, _FIRST_DEPTH, condition)
@@ -271,13 +280,15 @@ class SearchView:
         """Close the files of items; the vectors go with the object."""
         self.generation.items.close()
 
-    def _best(self, query: FloatArray, k: int, where: str | None) -> tuple[list[float], list[int]]:
+    def _best(
+        self, query: FloatArray, k: int, where: str | None, until: float | None = None
+    ) -> tuple[list[float], list[int]]:
         """Scores and rows of one query's best, (D,); at least as many scores as rows."""
         if self._rank_alone is not None and where is None and 1 <= k <= _FIRST_DEPTH:
             found = self._rank_alone(query, _FIRST_DEPTH)
             if found is not None:
                 return found[0][:k], found[1][:k]
-        scores, rows = self.search_rows(query[None], k, where)
+        scores, rows = self.search_rows(query[None], k, where, until)
         return scores[0].tolist(), [row for row in rows[0].tolist() if row >= 0]
 
     def _rank(

@@ -17,7 +17,8 @@ Grammar (keywords in any case)::
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from vlkd_serving.index.errors import WhereError
@@ -44,21 +45,32 @@ class Condition:
     Args:
         sql: an expression of SQLite that this module wrote; everything of the user's is a ``?`` in it.
         values: what the question marks stand for.
+        until: when applying it must have ended, on the clock of :func:`time.monotonic`; no part of what it means.
     """
 
     sql: str
     values: tuple[Value, ...]
+    until: float | None = field(default=None, compare=False)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long applying it may still take, at least 0; None: as long as it wants."""
+        return None if self.until is None else max(0.0, self.until - time.monotonic())
 
 
-def parse_where(text: str) -> Condition:
+def parse_where(text: str, until: float | None = None) -> Condition:
     """Parse a filter.
+
+    Args:
+        text: the filter.
+        until: see :class:`Condition`.
 
     Raises:
         WhereError: it does not follow the grammar, or is too long or deep; the message shows the place.
     """
     if len(text) > _MAX_CHARS:
         raise WhereError(f"A filter may have {_MAX_CHARS} characters, got {len(text)}.")
-    return _Parser(text).parse()
+    return replace(_Parser(text).parse(), until=until)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from vlkd_serving.chat_stream import chat_events, start_stream
 from vlkd_serving.chat_task import chat_task
+from vlkd_serving.handlers import error_response
 from vlkd_serving.payload import body_schema, read_payload
 from vlkd_serving.questions import GenerationOptions, Text
 from vlkd_serving.responses import json_response
@@ -45,8 +46,15 @@ async def chat(request: Request) -> Response:
     stream = await start_stream(engine, task, options, name)
     usage = fields.stream_options is not None and fields.stream_options.include_usage
     head = {"id": reply_id, "object": "chat.completion.chunk", "created": created, "model": name}
-    events = chat_events(stream, head, lambda text: _reason(text, fields), usage)
+    events = chat_events(stream, head, lambda text: _reason(text, fields), usage, lambda error: _failed(request, error))
     return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+def _failed(request: Request, error: Exception) -> bytes:
+    """The body of an error that comes after the status line; metrics and log count it by its own status."""
+    answer = error_response(error, request.state.request_id)
+    request.state.status = answer.status_code
+    return bytes(answer.body)
 
 
 def _options(fields: ChatRequest, settings: ServerSettings) -> GenerationOptions:

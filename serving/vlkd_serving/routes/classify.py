@@ -22,6 +22,8 @@ __all__ = ["rank_labels", "router"]
 
 router = APIRouter(tags=["native"])
 PLACE = "{}"
+_TEMPLATES = {"labels": "template", "candidate_labels": "hypothesis_template"}
+"""Field of the labels -> field of their template, for errors."""
 
 
 @router.post(
@@ -69,19 +71,25 @@ async def rank_labels(
     """Labels by their share of the softmax over scaled cosines, best first.
 
     Raises:
-        ServingError: too many labels, an empty one, or a template without its place.
+        ServingError: too many labels, an empty one, or a template that is too long or has not exactly one place.
     """
-    limit = engine.settings.max_inputs
+    limit, longest = engine.settings.max_inputs, engine.settings.max_text_chars
     if len(labels) > limit:
         raise TooLargeError(f"'{param}' may hold at most {limit} items, got {len(labels)}.", param)
-    if PLACE not in template:
-        raise UnprocessableError("The template must hold {} where the label goes.", "template")
-    prompts = [template.replace(PLACE, require_text(each, param, engine.settings.max_text_chars)) for each in labels]
+    _require_template(template, _TEMPLATES[param], longest)
+    prompts = [template.replace(PLACE, require_text(each, param, longest)) for each in labels]
     for prompt in prompts:
-        require_text(prompt, "template", engine.settings.max_text_chars)
+        require_text(prompt, _TEMPLATES[param], longest)
     similarities = await engine.classify(picture, prompts, model)
     logits = logit_scale * similarities.astype(np.float64)
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
     order = np.argsort(-shares, kind="stable")
     return [Label(label=labels[i], score=float(shares[i]), similarity=float(similarities[i])) for i in order]
+
+
+def _require_template(template: str, param: str, longest: int) -> None:
+    """Raise before a label is put in: a long template with many places would grow without bound."""
+    if template.count(PLACE) != 1:
+        raise UnprocessableError(f"'{param}' must hold {PLACE} exactly once, where the label goes.", param)
+    require_text(template, param, longest)

@@ -108,6 +108,7 @@ async def embed_inputs(
         return list(await engine.embed_pictures(pictures, param, model))
     if not pictures:
         return list(await engine.embed_texts(texts, model))
+    engine.admission.require_room(len(inputs))  # the two are admitted apart: neither is begun unless both fit
     of_pictures, of_texts = await gather_all(
         engine.embed_pictures(pictures, param, model), engine.embed_texts(texts, model)
     )

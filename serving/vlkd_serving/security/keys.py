@@ -52,12 +52,16 @@ class KeyRing:
         """Read a file of keys, one JSON object a line, as :func:`add_key` writes it.
 
         Raises:
-            InvalidInputError: no such file, no key in it, or a line that is none.
+            InvalidInputError: no such file, one that cannot be read, no key in it, or a line that is none.
         """
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-        except OSError:
+            lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
             raise InvalidInputError(f"There is no file of keys at {path}. Make one with `vlkd keys add`.") from None
+        except OSError as error:
+            raise InvalidInputError(
+                f"The file of keys at {path} cannot be read: {error.strerror}. The server's user must be able to."
+            ) from None
         keys = [_parse(line, number, path) for number, line in enumerate(lines, 1) if line.strip()]
         if not keys:
             raise InvalidInputError(f"{path} holds no key. Add one with `vlkd keys add`.")

@@ -98,5 +98,28 @@ def test_compose(deploy: Path, serve_options: str) -> None:
     assert int(vlkd["stop_grace_period"].rstrip("s")) > ServerSettings().drain_s and vlkd["read_only"]
     for option in (word for word in vlkd["command"] if word.startswith("--")):
         assert option in serve_options
-    prometheus = yaml.safe_load((deploy / "prometheus.yaml").read_text())
-    assert prometheus["scrape_configs"][0]["metrics_path"] == "/metrics"
+    assert vlkd["user"] == "${VLKD_UID:-10001}:${VLKD_GID:-10001}"  # who may read the file of keys differs
+
+
+def test_prometheus_has_a_key(deploy: Path) -> None:
+    """The composed server asks for one at /metrics as everywhere, and the file that is named is mounted."""
+    compose = yaml.safe_load((deploy / "compose.yaml").read_text())
+    (job,) = yaml.safe_load((deploy / "prometheus.yaml").read_text())["scrape_configs"]
+    assert job["metrics_path"] == "/metrics" and "--keys" in compose["services"]["vlkd"]["command"]
+    mounted = {f"/run/secrets/{name}" for name in compose["services"]["prometheus"]["secrets"]}
+    assert job["authorization"]["credentials_file"] in mounted
+    for service in compose["services"].values():
+        assert set(service.get("secrets", [])) <= set(compose["secrets"])
+
+
+def test_grafana_finds_its_data_and_its_dashboard(deploy: Path) -> None:
+    """What it is provisioned with lies where compose mounts it, and asks the server of the compose file."""
+    services = yaml.safe_load((deploy / "compose.yaml").read_text())["services"]
+    mounts = dict(each.split(":")[1::-1] for each in services["grafana"]["volumes"])
+    sources, dashboards = (mounts[f"/etc/grafana/provisioning/{kind}"] for kind in ("datasources", "dashboards"))
+    (source,) = next(iter(documents(next((deploy / sources).glob("*.yaml")))))["datasources"]
+    assert source["type"] == "prometheus" and source["isDefault"]
+    name, port = source["url"].removeprefix("http://").split(":")
+    assert services[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    (provider,) = next(iter(documents(next((deploy / dashboards).glob("*.yaml")))))["providers"]
+    assert (deploy / mounts[provider["options"]["path"]] / "vlkd.json").is_file()

@@ -51,6 +51,8 @@ def test_huggingface_hub(hugging_face: Callable[[str], Any], address: str, green
     """All five tasks, a route each."""
     client = {task: hugging_face(f"{address}/hf/{task}") for task in TASKS}
     assert client["image-to-text"].image_to_text(str(green)).generated_text == "a green picture"
+    sent_bare = client["image-to-text"].image_to_text(green.read_bytes())  # without a content type
+    assert sent_bare.generated_text == "a green picture"
     asked = client["visual-question-answering"].visual_question_answering(str(green), "what color?")
     assert (asked[0].answer, asked[0].score) == ("green", 0.5)
     chosen = client["zero-shot-image-classification"].zero_shot_image_classification(

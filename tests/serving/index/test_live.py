@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,8 @@ import pytest
 
 from vlkd_hub.errors import BundleError, InvalidInputError
 from vlkd_serving.index import Budget, IndexLockedError, IndexReader, IndexWriter, Item, LiveIndex, LiveWriter
+from vlkd_serving.index import generation as generation_module
+from vlkd_serving.index import live_writer as live_writer_module
 from vlkd_serving.index.live_writer import CompactionPolicy
 
 SPACE, D = "ab" * 32, 16
@@ -113,6 +115,79 @@ def test_compaction_runs_beside_changes(tmp_path: Path) -> None:
         assert writer.problem is None and writer.live.current.manifest.generation > 1
     reader = IndexReader.open(tmp_path, SPACE)
     assert len(reader) == 90 and reader.sequence == 41
+
+
+def test_changes_go_on_while_a_new_generation_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading and hashing all its files takes long where it is large; that is done once, and nobody waits for it."""
+    base(tmp_path)
+    verify, seen = generation_module._verify, []
+
+    def slow_verify(folder: Path, manifest: object) -> None:
+        seen.append((folder.name, pool.submit(writer.put, [Item(id="meanwhile")], np.ones((1, D))).result(10)))
+        verify(folder, manifest)
+
+    with ThreadPoolExecutor(1) as pool, LiveWriter(tmp_path) as writer:
+        writer.put([Item(id="before")], np.ones((1, D)))
+        monkeypatch.setattr(generation_module, "_verify", slow_verify)
+        writer.compact()
+        now = writer.live.current
+    assert seen == [("gen-000002", 3)]
+    assert (now.manifest.generation, now.manifest.sequence, now.sequence, len(now)) == (2, 2, 3, 52)
+
+
+def test_closing_ends_a_compaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that stops has seconds, a compaction of a large index takes more; what it held is in the log."""
+    base(tmp_path)
+    items, begun = IndexReader.iter_items, threading.Event()
+
+    def slow_items(self: IndexReader) -> Iterator[Item]:
+        for item in items(self):
+            begun.set()
+            time.sleep(0.2)
+            yield item
+
+    monkeypatch.setattr(IndexReader, "iter_items", slow_items)
+    with LiveWriter(tmp_path) as writer:
+        writer.put([Item(id="new")], np.ones((1, D)))
+        writer.compact_in_background()
+        assert begun.wait(30)
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 5 and writer.problem is None
+    assert [path.name for path in tmp_path.glob("gen-*")] == ["gen-000001"]
+    monkeypatch.undo()
+    with LiveWriter(tmp_path) as writer:
+        assert writer.compact().ntotal == 51
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("of FAISS"), OSError(28, "No space left on device")])
+def test_a_compaction_that_fails_is_told_and_tried_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """Not with every change; changes and searches go on, and what was written is no rubbish on the disk."""
+    base(tmp_path)
+    tried, told = [], []
+
+    def fail(*_: object) -> None:
+        tried.append(time.monotonic())
+        raise error
+
+    monkeypatch.setattr("vlkd_serving.index.commit._write_files", fail)
+    monkeypatch.setattr(live_writer_module, "RETRY_S", 0.5)
+    with LiveWriter(tmp_path, CompactionPolicy(rows=1, least=1)) as writer:
+        writer.on_failure = lambda: told.append(writer.problem)
+        number = 0
+        while len(tried) < 3:
+            number += 1
+            writer.put([Item(id=f"n{number}")], np.ones((1, D)))
+            writer.wait()
+        assert tried[1] - tried[0] >= 0.5 and tried[2] - tried[1] >= 1.0
+        assert len(told) == 3 and writer.problem == told[-1] and "failed" in caplog.text
+        assert len(writer.live.current) == 50 + number and writer.live.degraded is None
+        assert [path.name for path in tmp_path.glob("gen-*")] == ["gen-000001"]
+        monkeypatch.undo()
+        writer.compact_in_background()
+        writer.wait()
+        assert writer.problem is None and writer.live.current.manifest.generation == 2
 
 
 def test_what_cannot_be_put(tmp_path: Path) -> None:

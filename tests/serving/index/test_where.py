@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vlkd_serving.index import IndexReader, IndexWriter, Item, LiveWriter, WhereError
-from vlkd_serving.index.where import parse_where
+from vlkd_serving.index.items import ItemStore
+from vlkd_serving.index.where import Condition, parse_where
 
 ROWS = [
     {"class": "beach", "n": 1, "tags": ["sun", "sea"], "a": {"b": "x"}},
@@ -141,3 +146,76 @@ def test_the_connection_may_only_read_items(index: Path, sql: str) -> None:
     with pytest.raises((sqlite3.Error, Exception), match="not authorized|prohibited|readonly"):
         store._run(sql, ())
     assert store.count() == 3
+
+
+LONG = " OR ".join(f"said LIKE '%{number}x%'" for number in range(90))
+"""A filter that takes about a second on the rows of :func:`many`."""
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> IndexReader:
+    """Rows enough for a filter to take its time."""
+    count = 3000
+    said = "word " * 200
+    with IndexWriter(tmp_path, "ab" * 32) as writer:
+        items = [Item(id=f"i{n}", metadata={"said": said}) for n in range(count)]
+        writer.build(items, np.random.default_rng(0).normal(size=(count, 8)), None)
+    return IndexReader.open(tmp_path)
+
+
+@pytest.fixture
+def scans(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[str], threading.Event]]:
+    """The filters that were applied, and whether one has begun."""
+    applied: list[str] = []
+    begun = threading.Event()
+    matching = ItemStore.matching
+
+    def noted(self: ItemStore, condition: Condition) -> object:
+        applied.append(condition.sql)
+        begun.set()
+        return matching(self, condition)
+
+    monkeypatch.setattr(ItemStore, "matching", noted)
+    yield applied, begun
+
+
+def test_a_long_filter_keeps_nobody_waiting(many: IndexReader, scans: tuple[list[str], threading.Event]) -> None:
+    """Others read items while it is applied; only where the file is gone do they wait for a connection."""
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(many.search, np.ones(8, np.float32), where=LONG)
+        assert scans[1].wait(30)
+        assert many.get("i7") is not None and not long.done()
+        assert long.result() == []
+    many.generation.items.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        many.get("i7")
+
+
+def test_a_file_that_a_writer_removed_is_read_to_the_end(many: IndexReader) -> None:
+    """By all threads, with what was open of it."""
+    (many.directory / many.manifest.folder / "items.sqlite").unlink()
+    with ThreadPoolExecutor(4) as pool:
+        assert [item.id for item in pool.map(many.get, [f"i{n}" for n in range(200)])] == [f"i{n}" for n in range(200)]
+
+
+def test_a_filter_ends_in_time(many: IndexReader) -> None:
+    """And says so; the same one without a limit is applied as if nothing had been."""
+    query = np.ones(8, np.float32)
+    begin = time.monotonic()
+    with pytest.raises(WhereError, match="takes too long"):
+        many.search(query, where=LONG, until=begin + 0.05)
+    cut = time.monotonic() - begin
+    assert many.search(query, where=LONG) == [] and cut < time.monotonic() - begin - cut
+    assert len(many.search(query, 3, where=f"NOT ({LONG})", until=time.monotonic() + 600)) == 3
+
+
+def test_equal_filters_are_applied_once(many: IndexReader, scans: tuple[list[str], threading.Event]) -> None:
+    """Those who ask while it is applied wait for it, each as long as it may."""
+    query = np.ones(8, np.float32)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(many.search, query, where=LONG) for _ in range(2)]
+        assert scans[1].wait(30)
+        with pytest.raises(WhereError, match="takes too long"):
+            many.search(query, where=LONG, until=time.monotonic())
+        assert [each.result() for each in both] == [[], []]
+    assert len([sql for sql in scans[0] if "LIKE" in sql]) == 1

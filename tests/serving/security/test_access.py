@@ -52,6 +52,17 @@ def test_a_file_that_is_no_list_of_keys(tmp_path: Path, text: str) -> None:
             KeyRing.load(path)
 
 
+def test_a_file_that_cannot_be_read_is_not_called_missing(tmp_path: Path) -> None:
+    """Its operator would look in the wrong place."""
+    with pytest.raises(InvalidInputError, match="There is no file of keys"):
+        KeyRing.load(tmp_path / "none")
+    with pytest.raises(InvalidInputError, match="cannot be read: Is a directory"):
+        KeyRing.load(tmp_path)
+    (tmp_path / "keys").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidInputError, match="Line 1 of .* is not a key"):
+        KeyRing.load(tmp_path / "keys")
+
+
 def test_every_route_but_health_asks_for_a_key(make_client: Callable[..., Any], keys: tuple[Path, str, str]) -> None:
     """All of the OpenAPI document, the document itself, the docs, the metrics, and addresses that do not exist."""
     client = make_client(keys_file=str(keys[0]))

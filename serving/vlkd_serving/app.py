@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, request_response
 
 from vlkd_hub._version import __version__
+from vlkd_serving.bodies import BodyLimits
 from vlkd_serving.disconnect import DisconnectMiddleware
 from vlkd_serving.engine import Engine
 from vlkd_serving.handlers import add_handlers
@@ -105,4 +106,5 @@ def _add_middleware(app: FastAPI, settings: ServerSettings, engine: Engine) -> N
             expose_headers=["Retry-After", "X-Request-Id"],
         )
     app.add_middleware(DisconnectMiddleware)
-    app.add_middleware(RequestMiddleware, metrics=engine.metrics, max_body_bytes=settings.max_body_bytes)
+    bodies = BodyLimits(settings.max_body_bytes, settings.max_bodies_bytes, settings.deadline_s, engine.metrics)
+    app.add_middleware(RequestMiddleware, metrics=engine.metrics, bodies=bodies)

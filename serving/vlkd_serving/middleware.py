@@ -8,8 +8,9 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vlkd_serving.bodies import BodyLimits
 from vlkd_serving.context import RequestContext, enter
-from vlkd_serving.errors import BadRequestError, ServingError, TooLargeError
+from vlkd_serving.errors import BadRequestError, ServingError
 from vlkd_serving.handlers import error_response
 from vlkd_serving.logs import log_request
 from vlkd_serving.metrics import Metrics
@@ -30,13 +31,13 @@ class RequestMiddleware:
     Args:
         app: the application inside.
         metrics: counts requests by route and status.
-        max_body_bytes: a longer body gets 413 as soon as that is known: at once where it is declared.
+        bodies: a body beyond its limits is refused as soon as that is known: at once where its length is declared.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, bodies: BodyLimits) -> None:
         self._app = app
         self._metrics = metrics
-        self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection's event; anything but HTTP passes unchanged."""
@@ -70,7 +71,8 @@ class RequestMiddleware:
         try:
             if problem is not None:
                 raise problem
-            await self._app(scope, self._limited(receive), outgoing)
+            with self._bodies.reading(receive) as limited:
+                await self._app(scope, limited, outgoing)
         except Exception as error:  # what no handler of the application knows
             if outgoing.started:
                 raise  # the status line has gone out: all that is left is to break the connection
@@ -93,23 +95,7 @@ class RequestMiddleware:
             return None
         if not declared.isdigit() or len(declared) > 18:
             return BadRequestError("Content-Length must be a whole number.", "content-length")
-        return self._too_large() if int(declared) > self._max_body_bytes else None
-
-    def _limited(self, receive: Receive) -> Receive:
-        received = 0
-
-        async def limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_body_bytes:
-                raise self._too_large()
-            return message
-
-        return limited
-
-    def _too_large(self) -> TooLargeError:
-        return TooLargeError(f"A request body may have at most {self._max_body_bytes} bytes.")
+        return self._bodies.too_large() if self._bodies.declared_too_large(int(declared)) else None
 
 
 class _Outgoing:

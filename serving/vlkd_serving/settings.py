@@ -67,6 +67,8 @@ class ServerSettings:
     """Longest time that the readiness check may take."""
     max_body_bytes: int = 16 << 20
     """Largest request body."""
+    max_bodies_bytes: int = 256 << 20
+    """Most bytes of the bodies of all open requests; one more gets 429. A body must come within ``deadline_s``."""
     max_picture_bytes: int = 10 << 20
     """Largest encoded picture."""
     max_picture_pixels: int = 25_000_000
@@ -97,6 +99,7 @@ class ServerSettings:
             "fetch_workers",
             "core_workers",
             "max_body_bytes",
+            "max_bodies_bytes",
             "max_inputs",
             "rate_burst",
         )

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from vlkd_serving.errors import OverloadedError
 from vlkd_serving.metrics import Metrics
 
 __all__ = ["Admission"]
+
+_WITHIN: ContextVar[bool] = ContextVar("vlkd_admitted", default=False)
+"""Whether what runs belongs to work that was admitted as a whole."""
 
 
 class Admission:
@@ -35,16 +39,23 @@ class Admission:
 
     @contextmanager
     def admit(self, items: int) -> Iterator[None]:
-        """Hold room for ``items`` while the body runs.
+        """Hold room for ``items`` while the body runs; what is admitted within it is part of them.
+
+        A request of several parts holds room for all of them first: it runs whole, or not at all.
 
         Raises:
             OverloadedError: no room; the client should retry later.
         """
+        if _WITHIN.get():
+            yield
+            return
         self.require_room(items)
         self._change(items)
+        within = _WITHIN.set(True)
         try:
             yield
         finally:
+            _WITHIN.reset(within)
             self._change(-items)
 
     def require_room(self, items: int = 1) -> None:

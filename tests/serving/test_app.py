@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextvars
 import json
 import re
 import time
@@ -460,9 +461,27 @@ def test_a_request_of_many_is_refused_whole(
     picture = b64(picture_bytes("red"))
     tensor = {"name": "image", "shape": [3], "datatype": "BYTES", "data": [picture] * 3}
     url = f"data:image/png;base64,{picture}"
-    with client.app.state.engine.admission.admit(1):
+    others, held = contextvars.copy_context(), client.app.state.engine.admission.admit(1)
+    others.run(held.__enter__)  # as another request does: this one's own would be part of it
+    try:
         many = {"inputs": [tensor], "outputs": [{"name": "caption"}]}
         check_error(client.post("/v2/models/fake/infer", json=many), 429)
         check_error(client.post(EMBED, json={"input": [url, url, "red"]}), 429)
         time.sleep(0.1)
+    finally:
+        others.run(held.__exit__, None, None, None)
     assert begun == []
+
+
+def test_a_request_of_many_holds_its_room_as_one(
+    make_client: Callable[..., Any], picture_bytes: Callable[..., bytes]
+) -> None:
+    """More items than fit at once run on an idle server, together: they are one request's, and counted once."""
+    client = make_client(max_inflight=2)
+    picture = b64(picture_bytes("red"))
+    tensor = {"name": "image", "shape": [3], "datatype": "BYTES", "data": [picture] * 3}
+    answer = client.post("/v2/models/fake/infer", json={"inputs": [tensor], "outputs": [{"name": "caption"}]})
+    assert answer.status_code == 200 and answer.json()["outputs"][0]["shape"] == [3]
+    url = f"data:image/png;base64,{picture}"
+    assert client.post(EMBED, json={"input": [url, url, "red"]}).status_code == 200
+    assert client.app.state.engine.admission.inflight == 0

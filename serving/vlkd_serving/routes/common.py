@@ -108,10 +108,10 @@ async def embed_inputs(
         return list(await engine.embed_pictures(pictures, param, model))
     if not pictures:
         return list(await engine.embed_texts(texts, model))
-    engine.admission.require_room(len(inputs))  # the two are admitted apart: neither is begun unless both fit
-    of_pictures, of_texts = await gather_all(
-        engine.embed_pictures(pictures, param, model), engine.embed_texts(texts, model)
-    )
+    with engine.admission.admit(len(inputs)):
+        of_pictures, of_texts = await gather_all(
+            engine.embed_pictures(pictures, param, model), engine.embed_texts(texts, model)
+        )
     from_pictures, from_texts = iter(of_pictures), iter(of_texts)
     return [next(from_pictures if _is_picture(value) else from_texts) for value in inputs]
 

@@ -116,9 +116,9 @@ async def _run(engine: Engine, wanted: str, inputs: dict[str, list[str]], model:
     pictures = inputs["image"]
     questions: Sequence[str | None] = inputs.get("question") or [None] * len(pictures)
     task = "vqa" if wanted == "answer" else "caption"
-    engine.admission.require_room(len(pictures))  # each is admitted by itself: none is begun unless all fit
     pairs = zip(pictures, questions, strict=True)
-    texts = await gather_all(*(engine.write(task, image, question, model=model) for image, question in pairs))
+    with engine.admission.admit(len(pictures)):
+        texts = await gather_all(*(engine.write(task, image, question, model=model) for image, question in pairs))
     return {"name": wanted, "datatype": "BYTES", "shape": [len(texts)], "data": [text.text for text in texts]}
 
 

@@ -56,7 +56,14 @@ def answer(child: tuple[int, int]) -> Any:
 def train(student: str, output: Path, point: str | None, writing: int) -> dict[str, Any]:
     """Train to the end; with a point, die there."""
     torch.set_num_threads(1)
-    options = {"max_steps": STEPS, "save_strategy": "steps", "save_steps": SAVES, "collator": noisy, "rows": Rows()}
+    options: dict[str, Any] = {
+        "max_steps": STEPS,
+        "save_strategy": "steps",
+        "save_steps": SAVES,
+        "collator": noisy,
+        "rows": Rows(),
+    }
+    options["save_total_limit"] = 1  # as recipes that save by the clock: the one before goes when the new one is there
     trainer = make_trainer(Path(student), output, method=Queue(), **options)
     found = checkpoints.last_checkpoint(output)
     if point is not None:

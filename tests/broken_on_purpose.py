@@ -1,9 +1,9 @@
 """Does each guarantee's test notice when its mechanism is broken? ``python tests/broken_on_purpose.py [WORD ...]``.
 
-For every row of :data:`breaks.BREAKS` the packages and tests are copied aside, one line of the copy is broken, and the
-test that guards it is run there; before that, all these tests must pass on a copy in which nothing is broken. A test that
-still passes then guards nothing. With ``--write`` the table in docs/results/broken-on-purpose.md is made anew; with
-words only the rows whose guarantee holds one of them are run.
+For every row of :data:`breaks.BREAKS` the packages and tests are copied aside, one line of the copy is broken, and
+the test that guards it is run there; before that, all these tests must pass on a copy in which nothing is broken. A
+test that still passes then guards nothing. With ``--write`` the table in docs/results/broken-on-purpose.md is made
+anew; with words only the rows whose guarantee holds one of them are run.
 """
 
 from __future__ import annotations

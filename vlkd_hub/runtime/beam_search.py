@@ -6,13 +6,13 @@ step ranks two continuations per beam, those that ended compete for the finished
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlkd_hub.runtime.decoder import StepDecoder
+from vlkd_hub.runtime.decoder import COMPACT_AT, StepDecoder
 from vlkd_hub.runtime.generation_settings import GenerationSettings
 from vlkd_hub.runtime.logits import Scores, constrain, log_softmax
 
@@ -28,6 +28,10 @@ class _Beams:
     sequences: NDArray[np.int64]
     scores: Scores
 
+    def only(self, rows: NDArray[np.bool_]) -> _Beams:
+        """Some of the pictures."""
+        return _Beams(self.sequences[rows], self.scores[rows])
+
 
 def beam_search(decoder: StepDecoder, batch_size: int, settings: GenerationSettings) -> NDArray[np.int64]:
     """Return the best sequence of each row, shape ``(batch, length)``, the start token first, padded behind its end.
@@ -37,21 +41,31 @@ def beam_search(decoder: StepDecoder, batch_size: int, settings: GenerationSetti
         batch_size: rows of its context.
         settings: how to choose.
     """
-    steps = beam_steps(decoder, batch_size, settings)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            sequences: NDArray[np.int64] = end.value[0]
-            return sequences
+    found = {row: sequence for step in beam_steps(decoder, batch_size, settings) for row, (sequence, _) in step.items()}
+    longest = max(map(len, found.values()))
+    texts = np.full((batch_size, longest), settings.pad_token_id, dtype=np.int64)
+    for row, sequence in found.items():
+        texts[row, : len(sequence)] = sequence
+    return texts
 
 
 def beam_steps(
-    decoder: StepDecoder, batch_size: int, settings: GenerationSettings
-) -> Generator[None, None, tuple[NDArray[np.int64], Scores]]:
-    """The search of :func:`beam_search`, which pauses after each step; returns its sequences and their scores.
+    decoder: StepDecoder, batch_size: int, settings: GenerationSettings, dropped: Collection[int] = ()
+) -> Iterator[dict[int, tuple[NDArray[np.int64], float]]]:
+    """The search of :func:`beam_search`, step by step.
 
-    A score is the log-probability of a text over ``length ** length_penalty``, shape ``(batch,)``.
+    A row is done as soon as no beam of its own can win any more, whatever the others still do: from then on
+    transformers' search carries its result along unchanged. It leaves the decoder.
+
+    Args:
+        decoder: see :func:`beam_search`.
+        batch_size: see :func:`beam_search`.
+        settings: see :func:`beam_search`.
+        dropped: rows that nobody waits for any more; the caller may add to it between two steps.
+
+    Yields:
+        Of each row that is done its sequence, the start token first, and its score: the log-probability over
+        ``length ** length_penalty``.
     """
     beams, max_length = settings.num_beams, 1 + settings.max_new_tokens
     decoder.reorder(np.repeat(np.arange(batch_size), beams))
@@ -64,19 +78,30 @@ def beam_steps(
     finished = _Beams(start.copy(), np.full((batch_size, beams), WORST))
     is_finished = np.zeros((batch_size, beams), dtype=bool)
     may_improve = np.ones((batch_size, 1), dtype=bool)
+    numbers = np.arange(batch_size)  # the context row that each row here belongs to
+    open_rows = np.ones(batch_size, dtype=bool)
     for length in range(1, max_length):
         candidates, origins = _continue(decoder, running, length, settings)
         ends = (candidates.sequences[..., length] == settings.eos_token_id) | (length + 1 == max_length)
         running, kept = _running(candidates, ends, beams)
         is_finished = _finish(finished, is_finished, candidates, ends, may_improve, length, settings)
         may_improve = may_improve & _may_improve(running, finished, is_finished, length + 1, max_length, settings)
-        full = settings.early_stopping is True and is_finished.all()
-        if not may_improve.any() or full or ends.all():
-            break
-        rows = np.take_along_axis(origins, kept, axis=1) + np.arange(batch_size)[:, None] * beams
+        full = is_finished.all(axis=1) if settings.early_stopping is True else np.zeros(len(numbers), dtype=bool)
+        done = open_rows & (~may_improve[:, 0] | full | ends.all(axis=1))
+        yield {
+            int(numbers[row]): (finished.sequences[row, 0, : length + 1], float(finished.scores[row, 0]))
+            for row in np.flatnonzero(done)
+        }
+        open_rows = open_rows & ~done & ~np.isin(numbers, list(dropped))
+        if not open_rows.any():
+            return
+        rows = np.take_along_axis(origins, kept, axis=1) + np.arange(len(numbers))[:, None] * beams
+        if open_rows.sum() <= COMPACT_AT * len(open_rows):
+            rows, numbers = rows[open_rows], numbers[open_rows]
+            running, finished = running.only(open_rows), finished.only(open_rows)
+            is_finished, may_improve = is_finished[open_rows], may_improve[open_rows]
+            open_rows = np.ones(len(numbers), dtype=bool)
         decoder.reorder(rows.reshape(-1))
-        yield
-    return finished.sequences[:, 0, : length + 1], finished.scores[:, 0]
 
 
 def _continue(

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from vlkd_hub.bundle import GenerationSpec
 from vlkd_hub.errors import InvalidInputError
 
-__all__ = ["CachedDecoder", "GreedyDecoder", "StepDecoder", "cache_names"]
+__all__ = ["COMPACT_AT", "CachedDecoder", "GreedyDecoder", "StepDecoder", "cache_names"]
+
+COMPACT_AT = 0.75
+"""Rows that ended are cut out of the cache when at most this share is left: each cut copies what stays."""
 
 
 class StepDecoder(Protocol):

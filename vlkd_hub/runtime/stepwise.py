@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlkd_hub.runtime.beam_search import beam_steps
-from vlkd_hub.runtime.decoder import StepDecoder
+from vlkd_hub.runtime.decoder import COMPACT_AT, StepDecoder
 from vlkd_hub.runtime.generation import choose, until_end
 from vlkd_hub.runtime.generation_settings import GenerationSettings
 from vlkd_hub.runtime.logits import Scores, constrain
 
 __all__ = ["Step", "Written", "generate_stepwise"]
-
-COMPACT_AT = 0.75
-"""Rows that ended are cut out of the cache when at most this share is left: each cut copies what stays."""
 
 
 @dataclass(frozen=True)
@@ -63,24 +60,21 @@ def generate_stepwise(
         One :class:`Step` a token position; rows are numbered as in the context.
     """
     if settings.num_beams > 1:
-        yield from _by_beams(decoder, batch_size, settings)
+        yield from _by_beams(decoder, batch_size, settings, dropped)
     else:
         yield from _one_by_one(decoder, batch_size, settings, with_scores, dropped)
 
 
-def _by_beams(decoder: StepDecoder, batch_size: int, settings: GenerationSettings) -> Iterator[Step]:
-    """Beams of a batch end together; their scores come with the search."""
-    steps = beam_steps(decoder, batch_size, settings)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            sequences, scores = end.value
-            break
-        yield Step()
-    texts = [until_end(row, settings.eos_token_id) for row in sequences[:, 1:].tolist()]
-    finished = {row: Written(text, _mean(float(scores[row]), settings, len(text))) for row, text in enumerate(texts)}
-    yield Step(finished=finished)
+def _by_beams(
+    decoder: StepDecoder, batch_size: int, settings: GenerationSettings, dropped: Collection[int]
+) -> Iterator[Step]:
+    """Scores come with the search; tokens only at the end of a text, since another beam may overtake the best one."""
+    for done in beam_steps(decoder, batch_size, settings, dropped):
+        finished = {}
+        for row, (sequence, score) in done.items():
+            text = until_end(sequence[1:].tolist(), settings.eos_token_id)
+            finished[row] = Written(text, _mean(score, settings, len(text)))
+        yield Step(finished=finished)
 
 
 def _one_by_one(

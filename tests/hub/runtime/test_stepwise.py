@@ -37,7 +37,17 @@ def settings(**options: object) -> GenerationSettings:
     return GenerationSettings(**tokens, max_new_tokens=12, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", [{}, {"min_new_tokens": 3}, {"num_beams": 3}, {"no_repeat_ngram_size": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"min_new_tokens": 3},
+        {"no_repeat_ngram_size": 2},
+        {"num_beams": 3},
+        {"num_beams": 3, "early_stopping": True},
+        {"num_beams": 2, "early_stopping": "never", "length_penalty": 0.2},
+    ],
+)
 def test_the_same_texts(options: dict[str, object]) -> None:
     """Row by row, although rows leave the batch early; the streamed tokens are the text."""
     chosen = settings(**options)
@@ -54,22 +64,26 @@ def test_the_same_texts(options: dict[str, object]) -> None:
         assert streamed == found
 
 
-def test_finished_rows_leave_the_decoder() -> None:
-    """The cache shrinks; the last step does not carry the whole batch."""
+@pytest.mark.parametrize("beams", [1, 3])
+def test_finished_rows_leave_the_decoder(beams: int) -> None:
+    """The cache shrinks; the last step does not carry the whole batch, and rows are told when they are done."""
     decoder = HistoryDecoder(np.arange(BATCH))
-    list(generate_stepwise(decoder, BATCH, settings()))
-    assert decoder.widths[0] == BATCH and decoder.widths[-1] < BATCH // 2
+    steps = list(generate_stepwise(decoder, BATCH, settings(num_beams=beams)))
+    assert decoder.widths[0] == BATCH * beams and decoder.widths[-1] < BATCH * beams // 2
+    assert len(steps) == len(decoder.widths)
+    assert sum(bool(step.finished) for step in steps) > 2
 
 
-def test_dropped_rows_are_written_no_further() -> None:
+@pytest.mark.parametrize("beams", [1, 3])
+def test_dropped_rows_are_written_no_further(beams: int) -> None:
     """A client that left costs no more steps; the others are not disturbed."""
-    chosen, dropped = settings(min_new_tokens=8), set(range(1, BATCH))
+    chosen, dropped = settings(min_new_tokens=8, num_beams=beams), set(range(1, BATCH))
     decoder = HistoryDecoder(np.arange(BATCH))
     found: dict[int, list[int]] = {}
     for step in generate_stepwise(decoder, BATCH, chosen, dropped=dropped):
         found |= {row: written.tokens for row, written in step.finished.items()}
     assert found == {0: generate(HistoryDecoder(np.arange(1)), 1, chosen)[0]}
-    assert decoder.widths[:2] == [BATCH, 1]
+    assert decoder.widths[:2] == [BATCH * beams, beams]
 
 
 @pytest.mark.parametrize("beams", [1, 3])

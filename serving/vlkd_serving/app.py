@@ -22,7 +22,7 @@ from vlkd_serving.handlers import add_handlers
 from vlkd_serving.middleware import RequestMiddleware
 from vlkd_serving.routes import ROUTERS
 from vlkd_serving.security.access import AccessMiddleware
-from vlkd_serving.security.keys import KeyRing
+from vlkd_serving.security.key_file import KeyFile
 from vlkd_serving.security.rate_limit import RateLimiter
 from vlkd_serving.settings import ServerSettings
 
@@ -94,7 +94,7 @@ def _document_keys(app: FastAPI) -> None:
 
 def _add_middleware(app: FastAPI, settings: ServerSettings, engine: Engine) -> None:
     """From the inside out: who may come, browsers' preflights, ids and limits, clients that go away."""
-    keys = KeyRing.load(settings.keys_file) if settings.keys_file is not None else None
+    keys = KeyFile(settings.keys_file) if settings.keys_file is not None else None
     limiter = RateLimiter(settings.rate_per_s, settings.rate_burst)
     app.add_middleware(AccessMiddleware, engine=engine, keys=keys, limiter=limiter)
     if settings.cors_origins:

@@ -32,3 +32,11 @@ def show(file: _FILE) -> None:
 
     for name in KeyRing.load(file).names:
         typer.echo(name)
+
+
+@app.command()
+def remove(file: _FILE, name: Annotated[str, typer.Option("--name", help="Whose key it is.")]) -> None:
+    """Take a key out of FILE; a running server refuses it a second later."""
+    from vlkd_serving.security.keys import remove_key
+
+    remove_key(file, name)

@@ -7,7 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from vlkd_serving.engine import Engine
 from vlkd_serving.errors import ForbiddenError, ServingError, UnauthorizedError
 from vlkd_serving.handlers import error_response
-from vlkd_serving.security.keys import ApiKey, KeyRing
+from vlkd_serving.security.key_file import KeyFile
+from vlkd_serving.security.keys import ApiKey
 from vlkd_serving.security.rate_limit import RateLimiter
 
 __all__ = ["HEALTH_PATHS", "AccessMiddleware"]
@@ -29,7 +30,7 @@ class AccessMiddleware:
         limiter: counts by key, or by address where there are no keys.
     """
 
-    def __init__(self, app: ASGIApp, engine: Engine, keys: KeyRing | None, limiter: RateLimiter) -> None:
+    def __init__(self, app: ASGIApp, engine: Engine, keys: KeyFile | None, limiter: RateLimiter) -> None:
         self._app = app
         self._engine = engine
         self._keys = keys

@@ -7,13 +7,14 @@ import hmac
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vlkd_hub.errors import InvalidInputError
 
-__all__ = ["SCOPES", "ApiKey", "KeyRing", "add_key"]
+__all__ = ["SCOPES", "ApiKey", "KeyRing", "add_key", "remove_key"]
 
 SCOPES = ("read", "write")
 """``read`` covers every question to the server, ``write`` also what changes its index."""
@@ -41,15 +42,19 @@ class KeyRing:
     """The keys that a server knows.
 
     Args:
-        keys: at least one.
+        keys: none lets nobody in.
     """
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = tuple(keys)
 
     @classmethod
-    def load(cls, path: str | Path) -> KeyRing:
+    def load(cls, path: str | Path, *, may_be_empty: bool = False) -> KeyRing:
         """Read a file of keys, one JSON object a line, as :func:`add_key` writes it.
+
+        Args:
+            path: of the file.
+            may_be_empty: take a file without a key, which opens to nobody.
 
         Raises:
             InvalidInputError: no such file, one that cannot be read, no key in it, or a line that is none.
@@ -63,7 +68,7 @@ class KeyRing:
                 f"The file of keys at {path} cannot be read: {error.strerror}. The server's user must be able to."
             ) from None
         keys = [_parse(line, number, path) for number, line in enumerate(lines, 1) if line.strip()]
-        if not keys:
+        if not keys and not may_be_empty:
             raise InvalidInputError(f"{path} holds no key. Add one with `vlkd keys add`.")
         return cls(keys)
 
@@ -108,6 +113,29 @@ def add_key(path: str | Path, name: str, scopes: Iterable[str]) -> str:
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:
         file.write(line)
     return token
+
+
+def remove_key(path: str | Path, name: str) -> None:
+    """Take a key out of a file; the file is replaced in one step and keeps its owner's rights alone.
+
+    Raises:
+        InvalidInputError: the file cannot be read, or has no key of this name.
+    """
+    path = Path(path)
+    names = KeyRing.load(path).names
+    if name not in names:
+        raise InvalidInputError(f"{path} has no key named {name!r}; there are {', '.join(names)}.")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for number, line in enumerate(lines, 1) if line.strip() and _parse(line, number, path).name != name]
+    target = path.resolve()  # of a link, the file behind it
+    work = target.with_name(f"{target.name}.tmp")
+    descriptor = os.open(work, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in kept)
+        file.flush()
+        os.fsync(file.fileno())
+    shutil.copymode(target, work)
+    os.replace(work, target)
 
 
 def _parse(line: str, number: int, path: str | Path) -> ApiKey:

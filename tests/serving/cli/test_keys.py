@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -20,6 +21,18 @@ def test_add_and_list(tmp_path: Path) -> None:
     CliRunner().invoke(app, ["keys", "add", path, "--name", "other"])
     listed = CliRunner().invoke(app, ["keys", "list", path])
     assert listed.output.split() == ["app", "other"]
+
+
+def test_remove(tmp_path: Path) -> None:
+    """The others stay, only their owner may read them, and a name that is not there is an error that lists those."""
+    path = tmp_path / "keys"
+    made = [CliRunner().invoke(app, ["keys", "add", str(path), "--name", name]).output.strip() for name in ("a", "b")]
+    assert CliRunner().invoke(app, ["keys", "remove", str(path), "--name", "a"]).exit_code == 0
+    ring = KeyRing.load(path)
+    assert ring.find(made[0]) is None and ring.find(made[1]) is not None
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and [file.name for file in tmp_path.iterdir()] == ["keys"]
+    again = CliRunner().invoke(app, ["keys", "remove", str(path), "--name", "a"])
+    assert isinstance(again.exception, InvalidInputError) and "there are b" in str(again.exception)
 
 
 def test_writing_needs_a_key(tiny_bundle: Path, tmp_path: Path) -> None:

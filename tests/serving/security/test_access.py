@@ -11,7 +11,9 @@ import pytest
 
 from vlkd_hub.errors import InvalidInputError
 from vlkd_serving.errors import RateLimitedError
-from vlkd_serving.security.keys import KeyRing, add_key
+from vlkd_serving.security import key_file
+from vlkd_serving.security.key_file import KeyFile
+from vlkd_serving.security.keys import KeyRing, add_key, remove_key
 from vlkd_serving.security.rate_limit import RateLimiter
 
 HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping")
@@ -61,6 +63,54 @@ def test_a_file_that_cannot_be_read_is_not_called_missing(tmp_path: Path) -> Non
     (tmp_path / "keys").write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidInputError, match="Line 1 of .* is not a key"):
         KeyRing.load(tmp_path / "keys")
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 2.0
+        return self.now
+
+
+def test_a_running_server_follows_its_file(keys: tuple[Path, str, str], caplog: pytest.LogCaptureFixture) -> None:
+    """Added and removed keys count; what cannot be read changes nothing; an empty file lets nobody in."""
+    path, app, indexer = keys
+    known = KeyFile(path, Clock())
+    later = add_key(path, "later", ["read"])
+    assert known.find(app) is not None and known.find(later) is not None
+    remove_key(path, "app")
+    assert known.find(app) is None and known.find(later) is not None
+    whole = path.read_text()
+    for broken in ("nonsense", None):
+        caplog.clear()
+        path.write_text(broken) if broken is not None else path.unlink()
+        assert known.find(later) is not None and known.find(app) is None
+        assert "the keys read before go on counting" in caplog.text
+    path.write_text(whole)
+    assert known.find(indexer) is not None
+    path.write_text("")
+    assert known.find(indexer) is None and known.find(later) is None
+
+
+def test_the_file_is_not_looked_at_for_every_request(keys: tuple[Path, str, str]) -> None:
+    known = KeyFile(keys[0], lambda: 0.0)
+    keys[0].write_text("")
+    assert known.find(keys[1]) is not None
+
+
+def test_a_removed_key_is_refused_by_a_server_that_runs(
+    make_client: Callable[..., Any], keys: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_file, "LOOK_EVERY_S", 0.0)
+    client = make_client(keys_file=str(keys[0]))
+    headers = {"X-API-Key": keys[1]}
+    assert client.get("/v1/models", headers=headers).status_code == 200
+    remove_key(keys[0], "app")
+    assert client.get("/v1/models", headers=headers).status_code == 401
 
 
 def test_every_route_but_health_asks_for_a_key(make_client: Callable[..., Any], keys: tuple[Path, str, str]) -> None:

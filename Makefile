@@ -35,8 +35,8 @@ $(INSTALLED): pyproject.toml
 quickstart: $(INSTALLED)  ## the whole path on made-up scenes, in .quickstart
 	$(BIN)/vlkd quickstart $(ARGS)
 
-test: $(INSTALLED)  ## the default tests: CPU, no network; ARGS="-k word" narrows them
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED)  ## the default tests, two at a time: CPU, no network; ARGS="-k word" narrows them
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # Environments of their own, for packages that want other versions than ours. They see what $(VENV) holds, torch above
 # all, behind what they install themselves.

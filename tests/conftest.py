@@ -1,4 +1,4 @@
-"""What every test gets: no network, two torch threads, and the real data where it lies beside the repository."""
+"""What every test gets: no network, two torch threads in all, and the real data where it lies beside the repository."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 ROOT = Path(__file__).resolve().parent.parent
-TORCH_THREADS = 2
+TORCH_THREADS = max(1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Hold torch to two threads, in whichever test imports it."""
+    """Hold torch to its threads, in whichever test imports it."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != TORCH_THREADS:
         torch.set_num_threads(TORCH_THREADS)

@@ -135,12 +135,13 @@ def test_one_poisoned_picture_of_eight(client: Any, fake: ModuleType, picture_by
     assert client.get("/readyz").status_code == 200
 
 
+@pytest.mark.parametrize("core_workers", [1, 2])
 def test_concurrent_answers_are_not_mixed_up(
-    make_client: Callable[..., Any], fake: ModuleType, picture_bytes: Any
+    make_client: Callable[..., Any], fake: ModuleType, picture_bytes: Any, core_workers: int
 ) -> None:
     """60 requests of three kinds at once: each gets its own answer, and batches really form."""
     student = fake.FakeStudent(delay_s=0.01)
-    client = make_client(student)
+    client = make_client(student, core_workers=core_workers)
     colours = ["red", "green", "blue"] * 20
 
     def ask(numbered: tuple[int, str]) -> bool:

@@ -74,6 +74,17 @@ def test_finished_rows_leave_the_decoder(beams: int) -> None:
     assert sum(bool(step.finished) for step in steps) > 2
 
 
+def test_early_stopping_lets_a_row_leave_when_all_its_beams_have_ended() -> None:
+    """Although one that goes on might still win."""
+
+    def steps(row: int, early: bool) -> int:
+        chosen = settings(num_beams=3, early_stopping=early, length_penalty=1.5)
+        return len(list(generate_stepwise(HistoryDecoder(np.array([row])), 1, chosen)))
+
+    counts = [(steps(row, True), steps(row, False)) for row in range(BATCH)]
+    assert all(early <= late for early, late in counts) and any(early < late for early, late in counts)
+
+
 @pytest.mark.parametrize("beams", [1, 3])
 def test_dropped_rows_are_written_no_further(beams: int) -> None:
     """A client that left costs no more steps; the others are not disturbed."""

@@ -64,8 +64,8 @@ def beam_steps(
         dropped: rows that nobody waits for any more; the caller may add to it between two steps.
 
     Yields:
-        Of each row that is done its sequence, the start token first, and its score: the log-probability over
-        ``length ** length_penalty``.
+        Of each row that is done its sequence, shape ``(length,)``, the start token first, and its score: the
+        log-probability over ``length ** length_penalty``.
     """
     beams, max_length = settings.num_beams, 1 + settings.max_new_tokens
     decoder.reorder(np.repeat(np.arange(batch_size), beams))

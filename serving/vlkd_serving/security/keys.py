@@ -46,7 +46,7 @@ class KeyRing:
     """
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
-        self._keys = tuple(keys)
+        self.keys = tuple(keys)
 
     @classmethod
     def load(cls, path: str | Path, *, may_be_empty: bool = False) -> KeyRing:
@@ -75,13 +75,13 @@ class KeyRing:
     @property
     def names(self) -> list[str]:
         """Names of the keys."""
-        return [key.name for key in self._keys]
+        return [key.name for key in self.keys]
 
     def find(self, token: str) -> ApiKey | None:
         """The key that a client presents, or None. Every kept hash is compared, in constant time."""
         digest = hash_key(token)
         found = None
-        for key in self._keys:
+        for key in self.keys:
             if hmac.compare_digest(key.sha256, digest):
                 found = key
         return found
@@ -108,7 +108,7 @@ def add_key(path: str | Path, name: str, scopes: Iterable[str]) -> str:
     if not name.strip() or name in taken:
         raise InvalidInputError(f"Give the key a name of its own; {name!r} is empty or taken.")
     token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
-    line = json.dumps({"name": name, "scopes": list(chosen), "sha256": hash_key(token)}) + "\n"
+    line = _line(ApiKey(name, chosen, hash_key(token)))
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:
         file.write(line)
@@ -116,26 +116,29 @@ def add_key(path: str | Path, name: str, scopes: Iterable[str]) -> str:
 
 
 def remove_key(path: str | Path, name: str) -> None:
-    """Take a key out of a file; the file is replaced in one step and keeps its owner's rights alone.
+    """Take a key out of a file; the file is replaced in one step and keeps its owner and rights.
 
     Raises:
         InvalidInputError: the file cannot be read, or has no key of this name.
     """
     path = Path(path)
-    names = KeyRing.load(path).names
-    if name not in names:
-        raise InvalidInputError(f"{path} has no key named {name!r}; there are {', '.join(names)}.")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    kept = [line for number, line in enumerate(lines, 1) if line.strip() and _parse(line, number, path).name != name]
+    ring = KeyRing.load(path)
+    if name not in ring.names:
+        raise InvalidInputError(f"{path} has no key named {name!r}; there are {', '.join(ring.names)}.")
     target = path.resolve()  # of a link, the file behind it
-    work = target.with_name(f"{target.name}.tmp")
+    work, before = target.with_name(f"{target.name}.tmp"), target.stat()
     descriptor = os.open(work, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in kept)
+        file.writelines(_line(key) for key in ring.keys if key.name != name)
         file.flush()
         os.fsync(file.fileno())
+    os.chown(work, before.st_uid, before.st_gid)  # or a server that runs as its owner could not read it any more
     shutil.copymode(target, work)
     os.replace(work, target)
+
+
+def _line(key: ApiKey) -> str:
+    return json.dumps({"name": key.name, "scopes": list(key.scopes), "sha256": key.sha256}) + "\n"
 
 
 def _parse(line: str, number: int, path: str | Path) -> ApiKey:

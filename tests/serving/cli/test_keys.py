@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from vlkd_hub.cli import app
@@ -33,6 +34,17 @@ def test_remove(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and [file.name for file in tmp_path.iterdir()] == ["keys"]
     again = CliRunner().invoke(app, ["keys", "remove", str(path), "--name", "a"])
     assert isinstance(again.exception, InvalidInputError) and "there are b" in str(again.exception)
+
+
+def test_the_file_keeps_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that runs as another user than who removes a key must read the file, or the key would go on counting."""
+    path, owners = tmp_path / "keys", []
+    for name in ("a", "b"):
+        CliRunner().invoke(app, ["keys", "add", str(path), "--name", name])
+    monkeypatch.setattr("os.chown", lambda file, user, group: owners.append((file.name, user, group)))
+    before = path.stat()
+    assert CliRunner().invoke(app, ["keys", "remove", str(path), "--name", "a"]).exit_code == 0
+    assert owners == [("keys.tmp", before.st_uid, before.st_gid)]
 
 
 def test_writing_needs_a_key(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -190,18 +190,49 @@ def _decoder_pairs(
 ) -> Iterator[Pair]:
     """Logits over a text read token by token with the cache, against torch's forward pass without one."""
     task, item = next(iter(student.manifest.tasks.items()))
-    assert student.manifest.generation is not None
-    spec = student.manifest.generation
     pictures = taking_part(item["prompt"], pictures)
     for some, length in ((pictures[:1], 1), (pictures[:1], 12), (pictures[:5], 9)):
-        ids = np.random.RandomState(length).randint(0, spec.vocab_size, (len(some), length))
-        ids[:, 0] = spec.decoder_start_token_id
-        context, mask = reference.context(task, some)
-        sessions = student.sessions["cross_attention"], student.sessions["decoder"]
-        decoder = CachedDecoder(*sessions, spec, context.numpy(), mask.numpy())
-        expected = reference.logits(task, some, torch.from_numpy(ids))
+        ids, expected, decoder = _texts_to_read(reference, student, task, some, length)
         for step in range(length):
             yield f"logits of {len(some)} texts at step {step}", expected[:, step], decoder.step(ids[:, step])
+    yield from _joining_pairs(reference, student, task, pictures[:5])
+
+
+def _joining_pairs(
+    reference: TorchReference, student: OnnxStudent, task: str, pictures: Sequence[GoldenPicture]
+) -> Iterator[Pair]:
+    """The same where one text after the other joins, so that each is at another position; then the first one leaves."""
+    length, late = 9, 2
+    ids, expected, decoder = _texts_to_read(reference, student, task, pictures, length)
+    context, mask = (part.numpy() for part in reference.context(task, pictures))
+    decoder.reorder(np.zeros(1, dtype=np.int64))
+    rows = [0]
+    for step in range(length + late * (len(pictures) - 1)):
+        if step and step % late == 0 and step // late < len(pictures):
+            row = step // late
+            decoder.join(context[row : row + 1], mask[row : row + 1])
+            rows.append(row)
+        read = [step - late * row for row in rows]
+        stay = [place for place, at in enumerate(read) if at < length]
+        if len(stay) < len(rows):
+            decoder.reorder(np.array(stay, dtype=np.int64))
+            rows, read = [rows[place] for place in stay], [read[place] for place in stay]
+        found = decoder.step(ids[rows, read])
+        yield f"logits of texts that join and leave, step {step}", expected[rows, read], found
+
+
+def _texts_to_read(
+    reference: TorchReference, student: OnnxStudent, task: str, pictures: Sequence[GoldenPicture], length: int
+) -> tuple[NDArray[np.int64], torch.Tensor, CachedDecoder]:
+    """Token ids ``(texts, length)``, torch's logits of them, and a decoder that looks at the pictures."""
+    spec = student.manifest.generation
+    assert spec is not None
+    ids = np.random.RandomState(length).randint(0, spec.vocab_size, (len(pictures), length))
+    ids[:, 0] = spec.decoder_start_token_id
+    context, mask = reference.context(task, pictures)
+    sessions = student.sessions["cross_attention"], student.sessions["decoder"]
+    decoder = CachedDecoder(*sessions, spec, context.numpy(), mask.numpy())
+    return ids, reference.logits(task, pictures, torch.from_numpy(ids)), decoder
 
 
 def _check_picture_encoder(

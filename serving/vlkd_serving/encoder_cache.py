@@ -6,9 +6,8 @@ import asyncio
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from vlkd_serving.errors import DeadlineError
 from vlkd_serving.metrics import Metrics
@@ -21,7 +20,7 @@ __all__ = ["EncoderCache", "picture_key"]
 class _Run:
     """One run of the encoder and how many wait for it."""
 
-    task: asyncio.Task[EncodedPicture]
+    future: asyncio.Future[EncodedPicture]
     waiters: int = 0
 
 
@@ -41,6 +40,9 @@ class EncoderCache:
     def __init__(self, max_bytes: int, metrics: Metrics) -> None:
         self._max_bytes = max_bytes
         self._metrics = metrics
+        self._hits, self._misses, self._shares = (
+            metrics.picture_cache.labels(result=result) for result in ("hit", "miss", "shared")
+        )
         self._kept: OrderedDict[bytes, EncodedPicture] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -52,53 +54,51 @@ class EncoderCache:
             found = self._kept.get(key)
             if found is not None:
                 self._kept.move_to_end(key)
-                self._metrics.picture_cache.labels(result="hit").inc()
+                self._hits.inc()
             return found
 
-    async def encode(
-        self, key: bytes, run: Callable[[], Coroutine[Any, Any, EncodedPicture]], deadline: float
-    ) -> EncodedPicture:
+    async def encode(self, key: bytes, run: Callable[[], Awaitable[EncodedPicture]], deadline: float) -> EncodedPicture:
         """The encoding under ``key``: being made for someone else already, or made by ``run``.
 
         The run goes on while anyone waits for it, and is cancelled when the last one leaves.
 
         Args:
             key: see :func:`picture_key`.
-            run: runs the encoder; its errors reach all who wait, and are not kept.
+            run: starts the encoder; its errors reach all who wait, and are not kept.
             deadline: of this asker, on the event loop's clock.
 
         Raises:
             DeadlineError: not ready in time.
         """
         shared = self._running.get(key)
-        self._metrics.picture_cache.labels(result="miss" if shared is None else "shared").inc()
+        (self._misses if shared is None else self._shares).inc()
         if shared is None:
-            shared = self._running[key] = _Run(asyncio.create_task(self._run(key, run)))
+            future = asyncio.ensure_future(run())
+            shared = self._running[key] = _Run(future)
+            future.add_done_callback(lambda done: self._ended(key, done))
         shared.waiters += 1
         try:
             async with asyncio.timeout_at(deadline):
-                return await asyncio.shield(shared.task)
+                return await asyncio.shield(shared.future)
         except TimeoutError:
             self._metrics.rejected.labels(reason="deadline").inc()
             raise DeadlineError("The answer was not ready in time.") from None
         finally:
             shared.waiters -= 1
-            if not shared.waiters and not shared.task.done():
-                self._forget(key, shared.task)  # it ends in a later turn of the loop: nobody may join it until then
-                shared.task.cancel()
+            if not shared.waiters and not shared.future.done():
+                self._forget(key, shared.future)  # it ends in a later turn of the loop: nobody may join it until then
+                shared.future.cancel()
 
-    async def _run(self, key: bytes, run: Callable[[], Coroutine[Any, Any, EncodedPicture]]) -> EncodedPicture:
-        try:
-            encoded = await run()
-            self._keep(key, encoded)
-            return encoded
-        finally:
-            self._forget(key, asyncio.current_task())
+    def _ended(self, key: bytes, future: asyncio.Future[EncodedPicture]) -> None:
+        """Keep what came of a run; called before those who wait hear of it."""
+        self._forget(key, future)
+        if not future.cancelled() and future.exception() is None:
+            self._keep(key, future.result())
 
-    def _forget(self, key: bytes, task: asyncio.Task[Any] | None) -> None:
+    def _forget(self, key: bytes, future: asyncio.Future[EncodedPicture]) -> None:
         """Let nobody join a run any more; another one under the same key stays."""
         shared = self._running.get(key)
-        if shared is not None and shared.task is task:
+        if shared is not None and shared.future is future:
             del self._running[key]
 
     def _keep(self, key: bytes, encoded: EncodedPicture) -> None:

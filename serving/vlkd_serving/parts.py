@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from PIL import Image
 
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime import GenerationSettings, OnnxStudent
+from vlkd_hub.runtime.context_rows import pad_contexts
 from vlkd_hub.runtime.decoder import CachedDecoder
 from vlkd_hub.runtime.matching import WordMatch
-from vlkd_hub.runtime.stepwise import Step, generate_stepwise
+from vlkd_hub.runtime.stepwise import StepwiseTexts, generate_stepwise
 from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats, MatchItem
 
-__all__ = ["OnnxParts", "pad_contexts"]
+__all__ = ["OnnxParts"]
 
 
 class OnnxParts:
@@ -107,7 +108,7 @@ class OnnxParts:
 
     def write(
         self, contexts: Sequence[Floats], settings: GenerationSettings, dropped: Collection[int]
-    ) -> Iterator[Step]:
+    ) -> StepwiseTexts:
         """See :class:`vlkd_serving.protocol.Parts`."""
         context, mask = pad_contexts(contexts)
         sessions, spec = self.student.sessions, self.student.manifest.generation
@@ -115,14 +116,3 @@ class OnnxParts:
             raise InvalidInputError("This model only embeds: it was exported without a decoder, so it cannot write.")
         decoder = CachedDecoder(sessions["cross_attention"], sessions["decoder"], spec, context, mask)
         return generate_stepwise(decoder, len(contexts), settings, with_scores=True, dropped=dropped)
-
-
-def pad_contexts(contexts: Sequence[Floats]) -> tuple[Floats, np.ndarray[tuple[int, int], np.dtype[np.int64]]]:
-    """Stack contexts of different lengths, (tokens, width) each, with a mask that is 1 where they are real."""
-    longest = max(context.shape[0] for context in contexts)
-    padded = np.zeros((len(contexts), longest, contexts[0].shape[1]), dtype=np.float32)
-    mask = np.zeros((len(contexts), longest), dtype=np.int64)
-    for row, context in enumerate(contexts):
-        padded[row, : len(context)] = context
-        mask[row, : len(context)] = 1
-    return padded, mask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vlkd_hub.runtime.matching import Word, WordMatch
+from vlkd_hub.runtime.stepwise import StepwiseTexts
 
 __all__ = ["EncodedPicture", "EncodedText", "Floats", "MatchItem", "Parts", "Student"]
 
@@ -147,5 +148,5 @@ class Parts(Protocol):
     def match(self, items: Sequence[MatchItem]) -> list[WordMatch]:
         """Compare the words of each text with the patches of its picture."""
 
-    def write(self, contexts: Sequence[Floats], settings: Any, dropped: Collection[int]) -> Iterator[Any]:
-        """Write a text for each context (tokens, width), one :class:`vlkd_hub.runtime.stepwise.Step` at a time."""
+    def write(self, contexts: Sequence[Floats], settings: Any, dropped: Collection[int]) -> StepwiseTexts:
+        """Write a text for each context (tokens, width), one step at a time."""

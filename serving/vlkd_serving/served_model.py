@@ -68,7 +68,11 @@ class ServedModel:
             "max_queue": settings.max_queue,
             "metrics": metrics,
         }
-        sizes: dict[str, Any] = {"max_batch": settings.max_batch, "enough": settings.enough}
+        sizes: dict[str, Any] = {
+            "max_batch": settings.max_batch,
+            "enough": settings.enough,
+            "at_once": settings.core_workers,
+        }
         self._pictures: DynamicBatcher[Floats, EncodedPicture] = DynamicBatcher(
             "image_encoder", lambda items, _: parts.encode_pictures(items), **sizes, **common
         )
@@ -81,8 +85,8 @@ class ServedModel:
         self._writer = ContinuousWriter(
             "decoder",
             parts.write,
-            max_rows=settings.max_batch,
-            max_cohorts=settings.max_cohorts,
+            max_rows=settings.max_texts,
+            max_groups=settings.max_groups,
             join_delay_s=settings.join_delay_s,
             **common,
         )
@@ -125,7 +129,7 @@ class ServedModel:
         longest = max(deadline, asyncio.get_running_loop().time() + self._settings.deadline_s)
         try:
             return await self.cache.encode(
-                prepared.key, lambda: self._pictures.submit(pixels, longest, priority=priority), deadline
+                prepared.key, lambda: self._pictures.enqueue(pixels, longest, priority=priority), deadline
             )
         except UnprocessableError as error:
             raise UnprocessableError(error.message, param) from None

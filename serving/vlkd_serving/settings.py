@@ -40,8 +40,10 @@ class ServerSettings:
     """A run of an encoder does not wait for more items than these: from here on each costs about the same."""
     max_delay_s: float = 0.004
     """Longest wait for items that are known to be on their way (being decoded); an idle server never waits."""
-    max_cohorts: int = 3
-    """Groups of texts that are written at the same time, each of ``max_batch`` at most."""
+    max_texts: int = 32
+    """Most texts in one group that is written together; others of the same settings join it while there is room."""
+    max_groups: int = 3
+    """Groups of texts that are written at the same time, in turns: greedy ones, some of each number of beams."""
     join_delay_s: float = 0.2
     """Longest wait of a text for company while others are written: a step for a few costs nearly that for many."""
     max_queue: int = 256
@@ -57,8 +59,8 @@ class ServerSettings:
     """Longest time that requests in flight get after SIGTERM."""
     pre_workers: int = 2
     """Threads that decode pictures and read results' metadata."""
-    core_workers: int = 1
-    """Batches that run at the same time, over all model parts."""
+    core_workers: int = 2
+    """Batches that run at the same time, over all model parts: one alone leaves processors idle between operators."""
     picture_cache_bytes: int = 64 << 20
     """Encodings kept of the pictures seen last: caption, question and search of one picture encode it once; 0: none."""
     idle_unload_s: float = 0.0
@@ -93,7 +95,8 @@ class ServerSettings:
             "max_batch",
             "enough",
             "max_queue",
-            "max_cohorts",
+            "max_texts",
+            "max_groups",
             "max_inflight",
             "pre_workers",
             "fetch_workers",

@@ -17,38 +17,45 @@ Result = TypeVar("Result")
 
 
 class WaitingLine(ABC):
-    """A bounded line of items in front of one worker.
+    """A bounded line of items in front of workers.
 
     Args:
         part: name of the model part, for metrics and errors.
+        workers: how many serve the line.
         max_delay_s: longest wait for expected items, seconds.
         max_queue: most items that wait.
-        metrics: queue depth and refusals.
+        metrics: of the line and of what is run, under the name of the part; refusals.
     """
 
     _queue: Sized
 
-    def __init__(self, part: str, *, max_delay_s: float, max_queue: int, metrics: Metrics) -> None:
+    def __init__(self, part: str, *, workers: int = 1, max_delay_s: float, max_queue: int, metrics: Metrics) -> None:
         self.part = part
+        self._count = workers
         self._max_delay_s = max_delay_s
         self._max_queue = max_queue
         self._metrics = metrics
+        self._waiting = metrics.queue_depth.labels(part=part)
+        self._waited = metrics.queue_seconds.labels(part=part)
+        self._sizes = metrics.batch_size.labels(part=part)
+        self._seconds = metrics.infer_seconds.labels(part=part)
         self._expected = 0
         self._changed = asyncio.Event()
-        self._worker: asyncio.Task[None] | None = None
+        self._workers: list[asyncio.Task[None]] = []
 
     @abstractmethod
     async def _work(self) -> None:
         """Serve the line until cancelled."""
 
     def start(self) -> None:
-        """Start the worker; call it inside the running event loop."""
-        self._worker = asyncio.get_running_loop().create_task(self._work(), name=f"worker-{self.part}")
+        """Start the workers; call it inside the running event loop."""
+        loop = asyncio.get_running_loop()
+        self._workers = [loop.create_task(self._work(), name=f"worker-{self.part}") for _ in range(self._count)]
 
     @property
     def alive(self) -> bool:
-        """Whether the worker runs."""
-        return self._worker is not None and not self._worker.done()
+        """Whether the workers run."""
+        return bool(self._workers) and not any(worker.done() for worker in self._workers)
 
     @contextmanager
     def expect(self, items: int = 1) -> Iterator[None]:
@@ -61,19 +68,20 @@ class WaitingLine(ABC):
             self._changed.set()
 
     async def _halt(self) -> None:
-        """End the worker."""
-        if self._worker is not None:
-            self._worker.cancel()
+        """End the workers."""
+        for worker in self._workers:
+            worker.cancel()
+        for worker in self._workers:
             with suppress(asyncio.CancelledError):
-                await self._worker
-            self._worker = None
+                await worker
+        self._workers = []
 
     def _admit(self) -> None:
         """Refuse an item that cannot be served.
 
         Raises:
             OverloadedError: too many items wait.
-            UnavailableError: the worker does not run.
+            UnavailableError: the workers do not run.
         """
         if not self.alive:
             raise UnavailableError("The server is not ready.")
@@ -111,7 +119,7 @@ class WaitingLine(ABC):
                 return
 
     def _depth(self) -> None:
-        self._metrics.queue_depth.labels(part=self.part).set(len(self._queue))
+        self._waiting.set(len(self._queue))
 
 
 def fail(future: asyncio.Future[Result], error: Exception) -> None:

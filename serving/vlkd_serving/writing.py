@@ -7,13 +7,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from vlkd_hub.runtime.stepwise import Step, Written
+from vlkd_hub.runtime.stepwise import Step, StepwiseTexts, Written
 from vlkd_serving.errors import UnavailableError, UnprocessableError
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.protocol import Floats
@@ -25,9 +25,9 @@ __all__ = ["TURN_STEPS", "ContinuousWriter", "TokenListener", "WriteFunction"]
 logger = logging.getLogger("vlkd.serving")
 
 TURN_STEPS = 4
-"""Steps of a cohort before the next one's turn: a change of turns passes through the event loop, which costs time in
+"""Steps of a group before the next one's turn: a change of turns passes through the event loop, which costs time in
 which nothing is written."""
-WriteFunction = Callable[[Sequence[Floats], Any, set[int]], Iterator[Step]]
+WriteFunction = Callable[[Sequence[Floats], Any, set[int]], StepwiseTexts]
 TokenListener = Callable[[int], None]
 
 
@@ -39,42 +39,76 @@ class _Entry:
     priority: int
     on_token: TokenListener | None
     future: asyncio.Future[Written]
+    length: int = 0
+    """Tokens so far."""
     told: int = 0
     """Tokens that the listener has heard; a retry does not repeat them."""
     arrived: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(eq=False)
-class _Cohort:
-    """Texts that began together, so that they are of equal length at every step."""
+class _Group:
+    """Texts of equal settings that are written together.
 
-    entries: list[_Entry]
-    steps: Iterator[Step] | None = None
+    Args:
+        settings: of all of them.
+        joining: those that begin at the next turn.
+        closed: nobody else may join: the group is looked through for a text that fails.
+    """
+
+    settings: Any
+    joining: list[_Entry]
+    closed: bool = False
+    entries: dict[int, _Entry] = field(default_factory=dict)
+    """By row; a row's number is never given twice."""
+    begun: int = 0
+    steps: StepwiseTexts | None = None
     dropped: set[int] = field(default_factory=set)
-    length: int = 0
-    """Tokens of each open text so far."""
+
+    @property
+    def joinable(self) -> bool:
+        return not self.closed and (self.steps is None or self.steps.joinable)
+
+    @property
+    def live(self) -> list[_Entry]:
+        """Who waits for a text."""
+        return [entry for entry in (*self.entries.values(), *self.joining) if not entry.future.done()]
+
+    def turn(self) -> list[_Entry]:
+        """Give rows to those who join, and let go of those who left; who joined now."""
+        left = {row for row, entry in self.entries.items() if entry.future.done()}
+        self.dropped.clear()
+        self.dropped |= left
+        for row in left:
+            del self.entries[row]
+        joined, self.joining = [entry for entry in self.joining if not entry.future.done()], []
+        self.entries |= dict(enumerate(joined, self.begun))
+        self.begun += len(joined)
+        return joined
 
 
 class ContinuousWriter(WaitingLine):
     """Writes texts for many requests at once, step by step.
 
-    Texts that start together form a cohort, since the decoder reads one position for all its rows. Several cohorts are
-    written in turns of :data:`TURN_STEPS`, so a new request does not wait for the texts that are half done. A row
-    leaves its cohort when it ends, when its client has gone, or at its deadline. A step for a few rows costs nearly as
-    much as one for many: while texts are written, those that come wait, up to ``join_delay_s``, until they are a full
-    cohort, or twice as many as are left of the others with no more on their way.
+    Texts of equal settings form a group, in which each is at a position of its own: a new one joins at the next step,
+    and a row leaves when its text ends, when its client has gone, or at its deadline. Several groups are written in
+    turns of :data:`TURN_STEPS`, so that one with other settings does not wait for all that are half done.
+
+    A step for a few rows costs nearly as much as one for many. So where no group can be joined (it is full, or searches
+    by beams), those that come while texts are written wait, up to ``join_delay_s``, until they are a full group, or
+    twice as many as are left of the others with no more on their way.
 
     Args:
         part: name for metrics.
         write: ``write(contexts, settings, dropped)`` -> steps; called on ``executor``.
         executor: threads that run steps.
         slots: shared with the batchers; held from step to step only while nobody else waits.
-        max_rows: most texts of one cohort; only requests of equal settings share one.
-        max_cohorts: most cohorts at once; further requests wait and then start together.
+        max_rows: most texts of one group; only requests of equal settings share one.
+        max_groups: most groups at once; further requests wait and then start together.
         join_delay_s: longest wait of a request without priority for others to start with, seconds.
         max_delay_s: longest wait for expected requests when nothing is being written, seconds.
         max_queue: most requests that wait.
-        metrics: as :class:`vlkd_serving.batching.DynamicBatcher`; a batch is a cohort.
+        metrics: as :class:`vlkd_serving.batching.DynamicBatcher`; a batch is a group when texts begin in it.
     """
 
     def __init__(
@@ -85,7 +119,7 @@ class ContinuousWriter(WaitingLine):
         executor: Executor,
         slots: Slots,
         max_rows: int,
-        max_cohorts: int,
+        max_groups: int,
         join_delay_s: float,
         max_delay_s: float,
         max_queue: int,
@@ -96,10 +130,10 @@ class ContinuousWriter(WaitingLine):
         self._executor = executor
         self._slots = slots
         self._max_rows = max_rows
-        self._max_cohorts = max_cohorts
+        self._max_groups = max_groups
         self._join_delay_s = join_delay_s
         self._queue: list[_Entry] = []
-        self._cohorts: deque[_Cohort] = deque()
+        self._groups: deque[_Group] = deque()
         self._attention = threading.Event()
         self._alone = False
         self._good: tuple[Floats, Any] | None = None  # the context of the last text that was finished, its settings
@@ -108,10 +142,10 @@ class ContinuousWriter(WaitingLine):
         """Stop the worker; texts that are not done fail with :class:`UnavailableError`."""
         self._attention.set()
         await self._halt()
-        for entry in [*self._queue, *(entry for cohort in self._cohorts for entry in cohort.entries)]:
+        for entry in [*self._queue, *(entry for group in self._groups for entry in group.live)]:
             fail(entry.future, UnavailableError("The server is shutting down."))
         self._queue.clear()
-        self._cohorts.clear()
+        self._groups.clear()
 
     async def submit(
         self,
@@ -143,7 +177,7 @@ class ContinuousWriter(WaitingLine):
         self._queue.append(_Entry(context, settings, deadline, priority, on_token, future))
         self._depth()
         self._changed.set()
-        if self._alone or (len(self._cohorts) < self._max_cohorts and self._worth_starting()):
+        if self._alone or self._group_for(settings) or self._may_start(self._queue):
             self._attention.set()
         try:
             return await self._answer(future, deadline)
@@ -154,102 +188,125 @@ class ContinuousWriter(WaitingLine):
     async def _work(self) -> None:
         while True:
             await self._company(
-                lambda: not self._queue and not self._cohorts,
-                lambda: not self._cohorts and len(self._queue) < self._max_rows,
+                lambda: not self._queue and not self._groups,
+                lambda: not self._groups and len(self._queue) < self._max_rows,
             )
             async with self._slots:
-                self._form_cohorts()
-                if self._cohorts:
-                    await self._advance(self._cohorts.popleft())
+                self._admit_waiting()
+                if self._groups:
+                    await self._advance(self._groups.popleft())
 
-    def _form_cohorts(self) -> None:
+    def _admit_waiting(self) -> None:
+        """Those who wait join groups, the most urgent first, or begin new ones."""
         now = asyncio.get_running_loop().time()
-        self._queue = [entry for entry in self._queue if not entry.future.done() and entry.deadline > now]
-        while self._queue and len(self._cohorts) < self._max_cohorts and self._worth_starting():
-            first = min(self._queue, key=lambda entry: -entry.priority)
-            same = [entry for entry in self._queue if entry.settings == first.settings]
-            same.sort(key=lambda entry: -entry.priority)
-            chosen = same[: self._max_rows]
+        live = [entry for entry in self._queue if not entry.future.done() and entry.deadline > now]
+        live.sort(key=lambda entry: -entry.priority)
+        self._queue = []
+        for entry in live:
+            group = self._group_for(entry.settings)
+            (self._queue if group is None else group.joining).append(entry)
+        while self._queue and self._may_start(self._queue):
+            settings = self._queue[0].settings
+            chosen = [entry for entry in self._queue if entry.settings == settings][: self._max_rows]
             self._queue = [entry for entry in self._queue if entry not in chosen]
-            self._metrics.batch_size.labels(part=self.part).observe(len(chosen))
-            for entry in chosen:
-                self._metrics.queue_seconds.labels(part=self.part).observe(time.perf_counter() - entry.arrived)
-            self._cohorts.append(_Cohort(chosen))
+            self._groups.append(_Group(settings, chosen))
         self._depth()
 
-    def _worth_starting(self) -> bool:
-        """Whether those who wait start now: nobody can join them soon, or they are many, urgent or old."""
-        if len(self._queue) >= self._max_rows or any(entry.priority > 0 for entry in self._queue):
-            return True
-        written = sum(not entry.future.done() for cohort in self._cohorts for entry in cohort.entries)
-        if len(self._queue) >= 2 * written and (not written or self._expected == 0):
-            return True
-        return time.perf_counter() - min(entry.arrived for entry in self._queue) >= self._join_delay_s
+    def _group_for(self, settings: Any) -> _Group | None:
+        """A group that a text of these settings can join."""
+        for group in self._groups:
+            if group.joinable and group.settings == settings and 0 < len(group.live) < self._max_rows:
+                return group
+        return None
 
-    async def _advance(self, cohort: _Cohort) -> None:
-        """Write a cohort on until something has to be decided, then put it back in line."""
-        cohort.dropped |= {row for row, entry in enumerate(cohort.entries) if entry.future.done()}
-        if len(cohort.dropped) == len(cohort.entries):
+    def _may_start(self, waiting: Sequence[_Entry]) -> bool:
+        """Whether those who wait begin a group: nobody can join them soon, or they are many, urgent or old."""
+        if len(self._groups) >= self._max_groups:
+            return False
+        if len(waiting) >= self._max_rows or any(entry.priority > 0 for entry in waiting):
+            return True
+        written = sum(len(group.live) for group in self._groups)
+        if len(waiting) >= 2 * written and (not written or self._expected == 0):
+            return True
+        return time.perf_counter() - min(entry.arrived for entry in waiting) >= self._join_delay_s
+
+    async def _advance(self, group: _Group) -> None:
+        """Write a group on until something has to be decided, then put it back in line."""
+        joined = group.turn()
+        if not group.entries:
             return
+        if joined:
+            self._sizes.observe(len(group.entries))
+        for entry in joined:
+            self._waited.observe(time.perf_counter() - entry.arrived)
         self._attention.clear()
-        self._alone = not self._cohorts and not self._queue
-        self._cohorts.append(cohort)
+        self._alone = not self._groups and not self._queue
+        self._groups.append(group)
         loop = asyncio.get_running_loop()
         try:
-            ended = await loop.run_in_executor(self._executor, self._steps, cohort, loop)
+            ended = await loop.run_in_executor(self._executor, self._steps, group, joined, loop)
         except Exception as error:
-            await self._isolate(cohort, error)
+            await self._isolate(group, error)
             return
         finally:
             self._alone = False
-        if all(entry.future.done() for entry in cohort.entries):
-            self._cohorts.remove(cohort)
+        if not group.live:
+            self._groups.remove(group)
         elif ended:
-            await self._isolate(cohort, RuntimeError(f"{self.part} ended without finishing every text"))
+            await self._isolate(group, RuntimeError(f"{self.part} ended without finishing every text"))
 
-    def _steps(self, cohort: _Cohort, loop: asyncio.AbstractEventLoop) -> bool:
-        """On a core thread: a turn, or, where no other cohort waits for one, as many steps as nobody interrupts.
+    def _steps(self, group: _Group, joined: Sequence[_Entry], loop: asyncio.AbstractEventLoop) -> bool:
+        """On a core thread: a turn, or, where no other group waits for one, as many steps as nobody interrupts.
 
         Returns:
             Whether there are no more.
         """
         begin = time.perf_counter()
-        if cohort.steps is None:
-            contexts = [entry.context for entry in cohort.entries]
-            cohort.steps = self._write(contexts, cohort.entries[0].settings, cohort.dropped)
+        if group.steps is None:
+            group.steps = self._write([entry.context for entry in joined], group.settings, group.dropped)
+        elif joined:
+            group.steps.join([entry.context for entry in joined])
         try:
-            for taken, step in enumerate(cohort.steps, 1):
-                self._tell(cohort, step, loop)
+            for taken, step in enumerate(group.steps, 1):
+                self._tell(group, step, loop)
                 if self._attention.is_set() or self._slots.contended or (taken >= TURN_STEPS and not self._alone):
                     return False
             return True
         finally:
-            self._metrics.infer_seconds.labels(part=self.part).observe(time.perf_counter() - begin)
+            self._seconds.observe(time.perf_counter() - begin)
 
-    def _tell(self, cohort: _Cohort, step: Step, loop: asyncio.AbstractEventLoop) -> None:
-        cohort.length += bool(step.tokens)
+    def _tell(self, group: _Group, step: Step, loop: asyncio.AbstractEventLoop) -> None:
         for row, token in step.tokens.items():
-            entry = cohort.entries[row]
-            if entry.on_token is not None and cohort.length > entry.told:
-                entry.told = cohort.length
+            entry = group.entries.get(row)
+            if entry is None:
+                continue
+            entry.length += 1
+            if entry.on_token is not None and entry.length > entry.told:
+                entry.told = entry.length
                 loop.call_soon_threadsafe(entry.on_token, token)
         for row, written in step.finished.items():
-            self._good = cohort.entries[row].context, cohort.entries[row].settings
-            loop.call_soon_threadsafe(_resolve, cohort.entries[row].future, written)
+            entry = group.entries.get(row)
+            if entry is not None:
+                self._good = entry.context, entry.settings
+                loop.call_soon_threadsafe(_resolve, entry.future, written)
 
-    async def _isolate(self, cohort: _Cohort, error: Exception) -> None:
-        """Halve a failed cohort until the texts at fault stand alone; the others are written again, before all else."""
-        live = [entry for entry in cohort.entries if not entry.future.done()]
-        alone = len(cohort.entries) == 1
+    async def _isolate(self, group: _Group, error: Exception) -> None:
+        """Halve a failed group until the texts at fault stand alone; the others are written again, before all else."""
+        live = group.live
+        alone = group.begun == 1
         if alone and await self._text_is_at_fault():
             logger.warning("%s fails on an input and works on others", self.part, exc_info=error)
             error = UnprocessableError(f"The model's {self.part} cannot process this input.")
-        self._cohorts.remove(cohort)
+        self._groups.remove(group)
         if alone:
-            fail(cohort.entries[0].future, error)
+            for entry in live:
+                fail(entry.future, error)
             return
+        for entry in live:
+            entry.length = 0
         middle = (len(live) + 1) // 2
-        self._cohorts.extendleft(_Cohort(half) for half in (live[middle:], live[:middle]) if half)
+        halves = (live[middle:], live[:middle])
+        self._groups.extendleft(_Group(group.settings, half, closed=True) for half in halves if half)
 
     async def _text_is_at_fault(self) -> bool:
         """Whether the part still begins the text that it finished last: then what failed alone is to blame for it."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vlkd_hub.runtime.stepwise import Step, Written
+from vlkd_hub.runtime.stepwise import Step, StepwiseTexts, Written
 from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -86,15 +86,11 @@ class FakeStudent:
         rows = zip(sums, states, tokens, strict=True)
         return [EncodedText(_unit(each), state, len(ids)) for each, state, ids in rows]
 
-    def write(self, contexts: Sequence[Floats], settings: Any, dropped: Collection[int]) -> Iterator[Step]:
+    def write(self, contexts: Sequence[Floats], settings: Any, dropped: Collection[int]) -> StepwiseTexts:
         """A word a step; a text of fewer words leaves earlier."""
-        task, _, limit = settings
-        texts = [self._text(task, context).split()[:limit] for context in contexts]
-        for at in range(max(map(len, texts))):
-            time.sleep(self.step_s)
-            tokens = {row: _token(text[at]) for row, text in enumerate(texts) if at < len(text) and row not in dropped}
-            done = [row for row, text in enumerate(texts) if at == len(text) - 1]
-            yield Step(tokens, {row: Written([_token(word) for word in texts[row]], 0.5) for row in done})
+        texts = _Texts(self, settings, dropped)
+        texts.join(contexts)
+        return texts
 
     def _text(self, task: str, context: Floats) -> str:
         if task == "caption":
@@ -106,6 +102,38 @@ class FakeStudent:
         time.sleep(self.delay_s)
         if any(isinstance(item, np.ndarray) and np.allclose(item, POISON) for item in items):
             raise RuntimeError("secret detail at 0x7f00dead in /srv/model.onnx")
+
+
+class _Texts:
+    joinable = True
+
+    def __init__(self, student: FakeStudent, settings: Any, dropped: Collection[int]) -> None:
+        self.student, self.settings, self.dropped = student, settings, dropped
+        self.begun = 0
+        self.texts: dict[int, list[str]] = {}
+        self.read: dict[int, int] = {}
+
+    def join(self, contexts: Sequence[Floats]) -> None:
+        task, _, limit = self.settings
+        for row, context in enumerate(contexts, self.begun):
+            self.texts[row], self.read[row] = self.student._text(task, context).split()[:limit], 0
+        self.begun += len(contexts)
+
+    def __iter__(self) -> Iterator[Step]:
+        return self
+
+    def __next__(self) -> Step:
+        for row in self.dropped:
+            self.read.pop(row, None)
+        if not self.read:
+            raise StopIteration
+        time.sleep(self.student.step_s)
+        tokens = {row: _token(self.texts[row][at]) for row, at in self.read.items()}
+        self.read = {row: at + 1 for row, at in self.read.items()}
+        done = [row for row, at in self.read.items() if at == len(self.texts[row])]
+        for row in done:
+            del self.read[row]
+        return Step(tokens, {row: Written([_token(word) for word in self.texts[row]], 0.5) for row in done})
 
 
 def _token(word: str) -> int:

@@ -20,16 +20,17 @@ from vlkd_serving.slots import Slots
 def drive(
     run: Callable[[Sequence[Any], Any], Sequence[Any]],
     scenario: Callable[[DynamicBatcher[Any, Any]], Awaitable[Any]],
+    threads: int = 1,
     **options: Any,
 ) -> Any:
-    """Run a scenario on a started batcher."""
+    """Run a scenario on a started batcher, with as many batches at once as threads."""
 
     async def main() -> Any:
         settings = {"max_batch": 8, "enough": 8, "max_delay_s": 0.05, "max_queue": 32, **options}
-        with ThreadPoolExecutor(1) as executor:
-            slots = Slots(1)
+        with ThreadPoolExecutor(threads) as executor:
+            slots = Slots(threads)
             batcher: DynamicBatcher[Any, Any] = DynamicBatcher(
-                "part", run, executor=executor, slots=slots, metrics=Metrics(), **settings
+                "part", run, executor=executor, slots=slots, at_once=threads, metrics=Metrics(), **settings
             )
             batcher.start()
             try:
@@ -69,6 +70,64 @@ def test_results_go_to_their_own_callers_in_full_batches() -> None:
     assert drive(recorder, scenario) == [2 * n for n in range(20, 40)]
     assert [len(batch) for batch in recorder.batches] == [8, 8, 4]
     assert sum(recorder.batches, []) == list(range(20, 40))
+
+
+class Overlap(Recorder):
+    """Also knows how many batches ran at the same time, and which began beside another."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(delay_s)
+        self.running = 0
+        self.most = 0
+        self.beside: list[int] = []
+        self.lock = threading.Lock()
+
+    def __call__(self, items: Sequence[int], key: Any) -> list[int]:
+        with self.lock:
+            if self.running:
+                self.beside.append(len(items))
+            self.running += 1
+            self.most = max(self.most, self.running)
+        try:
+            return super().__call__(items, key)
+        finally:
+            with self.lock:
+                self.running -= 1
+
+
+def test_a_second_batch_runs_beside_the_first_once_it_is_half_full() -> None:
+    """Fewer wait for its end: two small batches would only be in each other's way."""
+    overlap = Overlap(0.05)
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> list[int]:
+        tasks = [asyncio.create_task(batcher.submit(n, later())) for n in range(8)]
+        await asyncio.sleep(0.01)
+        tasks += [asyncio.create_task(batcher.submit(n, later())) for n in range(8, 11)]
+        await asyncio.sleep(0.01)
+        assert overlap.most == 1  # three of eight wait
+        tasks.append(asyncio.create_task(batcher.submit(11, later())))
+        await asyncio.sleep(0.01)
+        assert overlap.most == 2
+        return await asyncio.gather(*tasks)
+
+    assert drive(overlap, scenario, threads=2) == [2 * n for n in range(12)]
+    assert [len(batch) for batch in overlap.batches] == [8, 4] and overlap.beside == [4]
+
+
+def test_many_items_keep_both_threads_at_work() -> None:
+    """Nothing is lost or run twice, no batch is too large, and nothing that is left over waits for ever."""
+    overlap = Overlap(0.003)
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> list[int]:
+        async def one(n: int) -> int:
+            await asyncio.sleep(n % 7 / 1000)
+            return await batcher.submit(n, later())
+
+        return await asyncio.gather(*(one(n) for n in range(100, 301)))
+
+    assert drive(overlap, scenario, threads=2, max_queue=300) == [2 * n for n in range(100, 301)]
+    assert overlap.most == 2 and max(map(len, overlap.batches)) <= 8
+    assert sorted(sum(overlap.batches, [])) == list(range(100, 301))
 
 
 def test_a_lone_item_never_waits_for_company() -> None:

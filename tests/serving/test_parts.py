@@ -16,7 +16,7 @@ from PIL import Image
 from vlkd_hub.bundle import read_manifest, write_manifest
 from vlkd_serving.engine import Engine
 from vlkd_serving.loading import SERVED, load_model, model_source
-from vlkd_serving.parts import OnnxParts, pad_contexts
+from vlkd_serving.parts import OnnxParts
 from vlkd_serving.runtime import OnnxStudent
 from vlkd_serving.settings import ServerSettings
 
@@ -61,7 +61,7 @@ def test_the_engine_writes_what_the_student_writes(
     beams, longest = options
 
     async def ask() -> tuple[list[str], list[str]]:
-        settings = ServerSettings(max_batch=4, deadline_s=300.0)
+        settings = ServerSettings(max_batch=4, max_texts=4, deadline_s=300.0)
         engine = Engine([model_source("tiny", tiny_bundle, 1)], settings)
         await engine.start()
         try:
@@ -78,13 +78,6 @@ def test_the_engine_writes_what_the_student_writes(
     captions, answers = asyncio.run(ask())
     assert captions == student.caption(images, num_beams=beams, max_new_tokens=longest)
     assert answers == student.answer(images, QUESTIONS, num_beams=beams, max_new_tokens=longest)
-
-
-def test_padding_of_contexts() -> None:
-    """Behind the shorter one, and masked."""
-    contexts = [np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)]
-    padded, mask = pad_contexts(contexts)
-    assert padded.shape == (2, 4, 3) and mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]] and padded[0, 2:].sum() == 0
 
 
 def test_special_tokens_as_text(

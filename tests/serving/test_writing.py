@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vlkd_hub.runtime.stepwise import Step, Written
+from vlkd_hub.runtime.stepwise import Step, StepwiseTexts, Written
 from vlkd_serving.errors import DeadlineError, OverloadedError, UnavailableError, UnprocessableError
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.slots import Slots
@@ -22,25 +22,59 @@ from vlkd_serving.writing import TURN_STEPS, ContinuousWriter
 class Lengths:
     """Writes as many tokens as a context's first number says; a context of 13 fails at its second step."""
 
-    def __init__(self, step_s: float = 0.0) -> None:
+    def __init__(self, step_s: float = 0.0, joinable: bool = False) -> None:
         self.step_s = step_s
+        self.joinable = joinable
         self.broken = False
-        self.cohorts: list[list[int]] = []
+        self.groups: list[list[int]] = []
         self.steps: list[tuple[int, ...]] = []
 
-    def __call__(self, contexts: Sequence[Any], settings: Any, dropped: Collection[int]) -> Iterator[Step]:
-        lengths = [int(context[0, 0]) for context in contexts]
-        self.cohorts.append(lengths)
-        for at in range(1, max(lengths) + 1):
-            rows = [row for row, length in enumerate(lengths) if length >= at and row not in dropped]
-            if not rows:
-                return
-            time.sleep(self.step_s)
-            self.steps.append(tuple(lengths[row] for row in rows))
-            if at == 2 and (13 in lengths or self.broken):
+    def __call__(self, contexts: Sequence[Any], settings: Any, dropped: Collection[int]) -> StepwiseTexts:
+        return LengthTexts(self, contexts, dropped)
+
+
+class LengthTexts:
+    """The texts of one group, each at a position of its own."""
+
+    def __init__(self, of: Lengths, contexts: Sequence[Any], dropped: Collection[int]) -> None:
+        self.of = of
+        self.joinable = of.joinable
+        self.dropped = dropped
+        self.lengths: list[int] = []
+        self.written: dict[int, int] = {}
+        of.groups.append([])
+        self.group = of.groups[-1]
+        self.begin(contexts)
+
+    def begin(self, contexts: Sequence[Any]) -> None:
+        new = [int(context[0, 0]) for context in contexts]
+        self.written |= dict.fromkeys(range(len(self.lengths), len(self.lengths) + len(new)), 0)
+        self.lengths += new
+        self.group += new
+
+    def join(self, contexts: Sequence[Any]) -> None:
+        assert self.joinable
+        self.begin(contexts)
+
+    def __iter__(self) -> Iterator[Step]:
+        return self
+
+    def __next__(self) -> Step:
+        for row in self.dropped:
+            self.written.pop(row, None)
+        if not self.written:
+            raise StopIteration
+        time.sleep(self.of.step_s)
+        self.of.steps.append(tuple(self.lengths[row] for row in self.written))
+        for row in self.written:
+            self.written[row] += 1
+            if self.written[row] == 2 and (13 in self.lengths or self.of.broken):
                 raise ValueError("thirteen")
-            done = {row: Written(list(range(1, at + 1))) for row in rows if lengths[row] == at}
-            yield Step({row: at for row in rows}, done)
+        tokens = dict(self.written)
+        done = [row for row, count in tokens.items() if count == self.lengths[row]]
+        for row in done:
+            del self.written[row]
+        return Step(tokens, {row: Written(list(range(1, self.lengths[row] + 1))) for row in done})
 
 
 def drive(write: Lengths, scenario: Callable[[ContinuousWriter], Awaitable[Any]], **options: Any) -> Any:
@@ -49,7 +83,7 @@ def drive(write: Lengths, scenario: Callable[[ContinuousWriter], Awaitable[Any]]
     async def main() -> Any:
         settings = {
             "max_rows": 8,
-            "max_cohorts": 3,
+            "max_groups": 3,
             "join_delay_s": 0.0,
             "max_delay_s": 0.05,
             "max_queue": 32,
@@ -90,11 +124,11 @@ def test_texts_that_come_together_are_written_together() -> None:
 
     write = Lengths()
     assert [len(each.tokens) for each in drive(write, scenario)] == [5, 2, 9]
-    assert write.cohorts == [[5, 2, 9]] and ended == [2, 5, 9]
+    assert write.groups == [[5, 2, 9]] and ended == [2, 5, 9]
     assert write.steps[-1] == (9,)
 
 
-def test_a_new_text_joins_while_another_is_written() -> None:
+def test_a_new_text_starts_beside_another_that_cannot_be_joined() -> None:
     """The short one that comes later does not wait for the long one."""
 
     async def scenario(writer: ContinuousWriter) -> list[str]:
@@ -112,6 +146,71 @@ def test_a_new_text_joins_while_another_is_written() -> None:
     assert drive(Lengths(step_s=0.01), scenario) == ["short", "long"]
 
 
+def test_a_new_text_joins_the_group_that_is_written() -> None:
+    """At its next step, whatever the delay; and tokens are told in order, none twice."""
+    heard: list[int] = []
+
+    async def scenario(writer: ContinuousWriter) -> list[int]:
+        async def one(length: int) -> int:
+            return len((await writer.submit(context(length), None, later(), on_token=heard.append)).tokens)
+
+        long = asyncio.create_task(writer.submit(context(60), None, later()))
+        await asyncio.sleep(0.1)
+        lengths = [await one(3), await one(5)]
+        assert not long.done()
+        return [*lengths, len((await long).tokens)]
+
+    write = Lengths(step_s=0.01, joinable=True)
+    assert drive(write, scenario, join_delay_s=9.0) == [3, 5, 60]
+    assert write.groups == [[60, 3, 5]] and heard == [1, 2, 3, 1, 2, 3, 4, 5]
+    assert (60, 3) in write.steps and (60, 5) in write.steps and (60, 3, 5) not in write.steps
+
+
+def test_a_full_group_is_joined_as_rows_leave() -> None:
+    """Never more rows than the limit, and nobody begins beside it within the delay."""
+
+    async def scenario(writer: ContinuousWriter) -> list[Written]:
+        return await asyncio.gather(*(writer.submit(context(n), None, later()) for n in (9, 4, 20, 3, 5)))
+
+    write = Lengths(step_s=0.005, joinable=True)
+    assert [len(each.tokens) for each in drive(write, scenario, max_rows=3, join_delay_s=9.0)] == [9, 4, 20, 3, 5]
+    assert sorted(map(sorted, write.groups)) == [[3, 4, 5, 9, 20]]
+    assert max(map(len, write.steps)) == 3
+
+
+def test_others_of_a_failed_group_are_written_again() -> None:
+    """A text that joins and fails takes nobody with it, and nobody joins those that are looked through."""
+
+    async def scenario(writer: ContinuousWriter) -> list[Any]:
+        first = [asyncio.create_task(writer.submit(context(n), None, later())) for n in (40, 30)]
+        await asyncio.sleep(0.1)
+        bad = asyncio.create_task(writer.submit(context(13), None, later()))
+        await asyncio.sleep(0.05)
+        last = asyncio.create_task(writer.submit(context(4), None, later()))
+        return await asyncio.gather(*first, bad, last, return_exceptions=True)
+
+    write = Lengths(step_s=0.01, joinable=True)
+    results = drive(write, scenario, join_delay_s=0.0)
+    assert [isinstance(each, Written) for each in results] == [True, True, False, True]
+    assert write.groups[0] == [40, 30, 13] and not any(4 in group and 13 in group for group in write.groups)
+
+
+def test_rows_of_a_long_lived_group_are_let_go() -> None:
+    """A group that never runs empty holds only those who wait."""
+
+    async def scenario(writer: ContinuousWriter) -> int:
+        most = 0
+        long = asyncio.create_task(writer.submit(context(150), None, later()))
+        for _ in range(12):
+            await writer.submit(context(2), None, later())
+            most = max(most, *(len(group.entries) + len(group.dropped) for group in writer._groups))
+        assert not long.done() and len(writer._groups) == 1
+        await long
+        return most
+
+    assert drive(Lengths(step_s=0.005, joinable=True), scenario) <= 4
+
+
 def test_who_comes_while_others_are_written_waits_for_company() -> None:
     """Until they are twice as many as those: a step for a few costs nearly as much as one for many."""
 
@@ -127,11 +226,11 @@ def test_who_comes_while_others_are_written_waits_for_company() -> None:
 
     write = Lengths(step_s=0.01)
     drive(write, scenario, join_delay_s=9.0)
-    assert write.cohorts == [[60, 60], [3, 4, 4, 4]]
+    assert write.groups == [[60, 60], [3, 4, 4, 4]]
 
 
 def test_who_is_on_the_way_is_waited_for() -> None:
-    """One that could start beside the last of a cohort waits for two whose pictures are being encoded."""
+    """One that could start beside the last of a group waits for two whose pictures are being encoded."""
 
     async def scenario(writer: ContinuousWriter) -> None:
         long = asyncio.create_task(writer.submit(context(150), None, later()))
@@ -146,7 +245,7 @@ def test_who_is_on_the_way_is_waited_for() -> None:
 
     write = Lengths(step_s=0.01)
     drive(write, scenario, join_delay_s=9.0)
-    assert write.cohorts == [[150], [3, 3, 4, 4]]
+    assert write.groups == [[150], [3, 3, 4, 4]]
 
 
 @pytest.mark.parametrize(("priority", "join_delay_s", "least", "most"), [(0, 0.2, 0.2, 0.6), (1, 9.0, 0.0, 0.6)])
@@ -166,7 +265,7 @@ def test_nobody_waits_long_for_company(priority: int, join_delay_s: float, least
     assert least <= drive(Lengths(step_s=0.01), scenario, join_delay_s=join_delay_s) < most
 
 
-def test_cohorts_are_bounded_and_then_fill_up() -> None:
+def test_groups_are_bounded_and_then_fill_up() -> None:
     """Under load, those who wait start together instead of one by one."""
 
     async def scenario(writer: ContinuousWriter) -> None:
@@ -177,11 +276,11 @@ def test_cohorts_are_bounded_and_then_fill_up() -> None:
         await asyncio.gather(*tasks)
 
     write = Lengths(step_s=0.02)
-    drive(write, scenario, max_cohorts=2)
-    assert len(write.cohorts) < 8 and max(map(len, write.cohorts)) > 1
+    drive(write, scenario, max_groups=2)
+    assert len(write.groups) < 8 and max(map(len, write.groups)) > 1
 
 
-def test_other_settings_are_another_cohort() -> None:
+def test_other_settings_are_another_group() -> None:
     """A beam search must not be mixed with greedy writing."""
 
     async def scenario(writer: ContinuousWriter) -> None:
@@ -189,10 +288,10 @@ def test_other_settings_are_another_cohort() -> None:
 
     write = Lengths()
     drive(write, scenario)
-    assert write.cohorts == [[3, 3], [3, 3]]
+    assert write.groups == [[3, 3], [3, 3]]
 
 
-def test_cohorts_take_turns_of_a_few_steps() -> None:
+def test_groups_take_turns_of_a_few_steps() -> None:
     """Neither waits for the other's end, and not every step changes the turn; short texts leave within a turn."""
     ended: list[int] = []
 
@@ -226,8 +325,8 @@ def test_one_that_fails_fails_alone() -> None:
     assert heard == [1, 2, 3, 4, 5]
 
 
-def test_a_failed_cohort_is_halved() -> None:
-    """Not taken apart at once: one bad text among eight costs few beginnings, and few cohorts at a time."""
+def test_a_failed_group_is_halved() -> None:
+    """Not taken apart at once: one bad text among eight costs few beginnings, and few groups at a time."""
 
     async def scenario(writer: ContinuousWriter) -> tuple[list[Any], int]:
         most = 0
@@ -235,7 +334,7 @@ def test_a_failed_cohort_is_halved() -> None:
         async def watch() -> None:
             nonlocal most
             while True:
-                most = max(most, len(writer._cohorts))
+                most = max(most, len(writer._groups))
                 await asyncio.sleep(0)
 
         watching = asyncio.create_task(watch())
@@ -245,9 +344,9 @@ def test_a_failed_cohort_is_halved() -> None:
         return results, most
 
     write = Lengths()
-    results, most = drive(write, scenario, max_cohorts=1)
+    results, most = drive(write, scenario, max_groups=1)
     assert [isinstance(each, Written) for each in results] == [n != 5 for n in range(8)]
-    begun = sorted(map(len, write.cohorts), reverse=True)
+    begun = sorted(map(len, write.groups), reverse=True)
     assert begun == [8, 4, 4, 2, 2, 1, 1, 1] and most <= 4  # the last 1 is a good text, tried once more
 
 
@@ -295,7 +394,7 @@ def test_the_slot_is_shared() -> None:
                 executor=executor,
                 slots=slots,
                 max_rows=4,
-                max_cohorts=2,
+                max_groups=2,
                 join_delay_s=0.0,
                 max_delay_s=0.01,
                 max_queue=8,

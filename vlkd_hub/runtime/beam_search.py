@@ -12,13 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vlkd_hub.runtime.decoder import COMPACT_AT, StepDecoder
+from vlkd_hub.runtime.decoder import StepDecoder
 from vlkd_hub.runtime.generation_settings import GenerationSettings
 from vlkd_hub.runtime.logits import Scores, constrain, log_softmax
 
 __all__ = ["beam_search", "beam_steps"]
 
 WORST = np.float32(-1.0e9)
+COMPACT_AT = 0.75
+"""Pictures that are done are cut out of the cache when at most this share is left: each cut copies what stays."""
 
 
 @dataclass

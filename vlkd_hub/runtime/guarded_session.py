@@ -83,5 +83,5 @@ def _interfaces(spec: GenerationSpec | None) -> dict[str, tuple[set[str], int]]:
     if spec is not None:
         cross, past = cache_names("cross", spec.num_layers), cache_names("past", spec.num_layers)
         found["cross_attention"] = ({"context"}, len(cross))
-        found["decoder"] = ({"input_ids", "context_mask", *cross, *past}, 1 + len(past))
+        found["decoder"] = ({"input_ids", "context_mask", "past_mask", *cross, *past}, 1 + len(past))
     return found

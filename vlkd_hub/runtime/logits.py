@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vlkd_hub.runtime.generation_settings import GenerationSettings
 
-__all__ = ["constrain", "log_softmax", "warp"]
+__all__ = ["constrain", "has_constraint", "log_softmax", "warp"]
 
 Scores = NDArray[np.float32]
 
@@ -43,6 +43,17 @@ def constrain(sequences: NDArray[np.int64], scores: Scores, settings: Generation
     if settings.forced_eos_token_id is not None and length == settings.max_new_tokens:
         scores = _only(scores, settings.forced_eos_token_id)
     return scores
+
+
+def has_constraint(length: int, settings: GenerationSettings) -> bool:
+    """Whether :func:`constrain` may rule a token out behind ``length`` tokens."""
+    return bool(
+        settings.no_repeat_ngram_size
+        or length < settings.min_length
+        or length - 1 < settings.min_new_tokens
+        or (settings.forced_bos_token_id is not None and length == 1)
+        or (settings.forced_eos_token_id is not None and length == settings.max_new_tokens)
+    )
 
 
 def _only(scores: Scores, token: int) -> Scores:

@@ -24,9 +24,9 @@ class SplitDecoder:
 
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """As the session of ``decoder.onnx``: an empty past goes to the first graph."""
-        past = [name for name in feeds if name.startswith("past_")]
-        if all(feeds[name].shape[2] for name in past):
+        if feeds["past_mask"].shape[1]:
             outputs: list[NDArray[Any]] = self.later.run(output_names, feeds)
         else:
-            outputs = self.first.run(output_names, {name: feeds[name] for name in feeds if name not in past})
+            now = {name: array for name, array in feeds.items() if not name.startswith("past_")}
+            outputs = self.first.run(output_names, now)
         return outputs

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime.beam_search import beam_steps
-from vlkd_hub.runtime.decoder import COMPACT_AT, StepDecoder
+from vlkd_hub.runtime.context_rows import pad_contexts
+from vlkd_hub.runtime.decoder import StepDecoder
 from vlkd_hub.runtime.generation import choose, until_end
 from vlkd_hub.runtime.generation_settings import GenerationSettings
-from vlkd_hub.runtime.logits import Scores, constrain
+from vlkd_hub.runtime.logits import Scores, constrain, has_constraint
 
-__all__ = ["Step", "Written", "generate_stepwise"]
+__all__ = ["Step", "StepwiseTexts", "Written", "generate_stepwise"]
+
+Floats = NDArray[np.float32]
+
+SCORED_ROWS = 8
+"""Of 30,000 words: a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,28 @@ class Step:
     finished: dict[int, Written] = field(default_factory=dict)
 
 
+class StepwiseTexts(Protocol):
+    """Texts that are being written: an iterator of :class:`Step`, one a token position."""
+
+    def __iter__(self) -> Iterator[Step]: ...
+
+    def __next__(self) -> Step: ...
+
+    @property
+    def joinable(self) -> bool:
+        """Whether :meth:`join` can be asked: a text then comes out the same with any company."""
+
+    def join(self, contexts: Sequence[Floats]) -> None:
+        """Begin more texts; their rows are numbered on from those that began before.
+
+        Args:
+            contexts: what the decoder looks at, ``(tokens, width)`` each.
+
+        Raises:
+            InvalidInputError: these texts are not joinable.
+        """
+
+
 def generate_stepwise(
     decoder: StepDecoder,
     batch_size: int,
@@ -46,7 +76,7 @@ def generate_stepwise(
     *,
     with_scores: bool = False,
     dropped: Collection[int] = (),
-) -> Iterator[Step]:
+) -> StepwiseTexts:
     """Write the texts that :func:`vlkd_hub.runtime.generation.generate` writes, step by step.
 
     Args:
@@ -56,67 +86,145 @@ def generate_stepwise(
         with_scores: compute the scores as well.
         dropped: rows that nobody waits for any more; the caller may add to it between two steps.
 
-    Yields:
-        One :class:`Step` a token position; rows are numbered as in the context.
+    Returns:
+        Texts that are written as they are asked for; rows are numbered as in the context.
     """
     if settings.num_beams > 1:
-        yield from _by_beams(decoder, batch_size, settings, dropped)
-    else:
-        yield from _one_by_one(decoder, batch_size, settings, with_scores, dropped)
+        return _BeamTexts(decoder, batch_size, settings, dropped)
+    return _OpenTexts(decoder, batch_size, settings, with_scores, dropped)
 
 
-def _by_beams(
-    decoder: StepDecoder, batch_size: int, settings: GenerationSettings, dropped: Collection[int]
-) -> Iterator[Step]:
-    """Scores come with the search; tokens only at the end of a text, since another beam may overtake the best one."""
-    for done in beam_steps(decoder, batch_size, settings, dropped):
+class _BeamTexts:
+    """Beam search: scores come with it; tokens only at the end of a text, since another beam may overtake the best."""
+
+    joinable = False
+
+    def __init__(
+        self, decoder: StepDecoder, batch_size: int, settings: GenerationSettings, dropped: Collection[int]
+    ) -> None:
+        self._settings = settings
+        self._steps = beam_steps(decoder, batch_size, settings, dropped)
+
+    def __iter__(self) -> Iterator[Step]:
+        return self
+
+    def __next__(self) -> Step:
         finished = {}
-        for row, (sequence, score) in done.items():
-            text = until_end(sequence[1:].tolist(), settings.eos_token_id)
-            finished[row] = Written(text, _mean(score, settings, len(text)))
-        yield Step(finished=finished)
+        for row, (sequence, score) in next(self._steps).items():
+            text = until_end(sequence[1:].tolist(), self._settings.eos_token_id)
+            finished[row] = Written(text, _mean(score, self._settings, len(text)))
+        return Step(finished=finished)
+
+    def join(self, contexts: Sequence[Floats]) -> None:
+        """Never possible."""
+        raise InvalidInputError("Texts cannot join a beam search: all its beams are of equal length.")
 
 
-def _one_by_one(
-    decoder: StepDecoder, batch_size: int, settings: GenerationSettings, with_scores: bool, dropped: Collection[int]
-) -> Iterator[Step]:
-    random = np.random.default_rng(settings.seed)
-    rows = np.arange(batch_size)  # the context row that each row of the decoder belongs to
-    sequences = np.full((batch_size, 1), settings.decoder_start_token_id, dtype=np.int64)
-    log_probs = np.zeros(batch_size)
-    open_rows = np.ones(batch_size, dtype=bool)
-    for length in range(1, settings.max_new_tokens + 1):
-        scores = constrain(sequences, decoder.step(sequences[:, -1]), settings)
-        chosen = np.where(open_rows, choose(scores, settings, random), settings.pad_token_id)
-        if with_scores:
-            log_probs += np.where(open_rows, _log_prob(scores, chosen), 0.0)
-        sequences = np.concatenate([sequences, chosen[:, None]], axis=1)
-        ended = open_rows & ((chosen == settings.eos_token_id) | (length == settings.max_new_tokens))
-        finished = {
-            int(rows[at]): Written(
-                sequences[at, 1:].tolist(), math.exp(log_probs[at] / length) if with_scores else None
-            )
-            for at in np.flatnonzero(ended)
-        }
-        yield Step({int(rows[at]): int(chosen[at]) for at in np.flatnonzero(open_rows)}, finished)
-        open_rows = open_rows & ~ended & ~np.isin(rows, list(dropped))
-        if not open_rows.any():
+class _OpenTexts:
+    """Greedy search or sampling, each row at a position of its own: a row that ends leaves before the next step."""
+
+    def __init__(
+        self,
+        decoder: StepDecoder,
+        batch_size: int,
+        settings: GenerationSettings,
+        with_scores: bool,
+        dropped: Collection[int],
+    ) -> None:
+        self._decoder = decoder
+        self._settings = settings
+        self._with_scores = with_scores
+        self._dropped = dropped
+        self._random = np.random.default_rng(settings.seed)
+        self._begun = 0
+        self._numbers: list[int] = []
+        self._texts: list[list[int]] = []
+        self._log_probs: list[float] = []
+        self._begin(batch_size)
+
+    @property
+    def joinable(self) -> bool:
+        """Samples are drawn for all rows from one source, so they depend on the company."""
+        return not self._settings.do_sample
+
+    def join(self, contexts: Sequence[Floats]) -> None:
+        """See :meth:`StepwiseTexts.join`."""
+        if not self.joinable:
+            raise InvalidInputError("Texts that are sampled cannot be joined: their draws depend on the other rows.")
+        self._leave()
+        self._decoder.join(*pad_contexts(contexts))
+        self._begin(len(contexts))
+
+    def __iter__(self) -> Iterator[Step]:
+        return self
+
+    def __next__(self) -> Step:
+        self._leave()
+        if not self._numbers:
+            raise StopIteration
+        scores = self._constrained(self._decoder.step(np.array([text[-1] for text in self._texts])))
+        chosen = choose(scores, self._settings, self._random)
+        if self._with_scores:
+            self._log_probs = [a + float(b) for a, b in zip(self._log_probs, _log_prob(scores, chosen), strict=True)]
+        tokens = dict(zip(self._numbers, chosen.tolist(), strict=True))
+        for text, token in zip(self._texts, tokens.values(), strict=True):
+            text.append(token)
+        ended = [row for row in range(len(self._texts)) if self._has_ended(row)]
+        return Step(tokens, {self._numbers[row]: self._written(row) for row in ended})
+
+    def _begin(self, count: int) -> None:
+        self._numbers += range(self._begun, self._begun + count)
+        self._begun += count
+        self._texts += [[self._settings.decoder_start_token_id] for _ in range(count)]
+        self._log_probs += [0.0] * count
+
+    def _has_ended(self, row: int) -> bool:
+        text = self._texts[row]
+        return len(text) > 1 and (text[-1] == self._settings.eos_token_id or len(text) > self._settings.max_new_tokens)
+
+    def _written(self, row: int) -> Written:
+        text = self._texts[row][1:]
+        return Written(text, math.exp(self._log_probs[row] / len(text)) if self._with_scores else None)
+
+    def _leave(self) -> None:
+        """Take out the rows that ended or were dropped; the last ones take their places."""
+        rows = range(len(self._numbers))
+        open_rows = [row for row in rows if not self._has_ended(row) and self._numbers[row] not in self._dropped]
+        if len(open_rows) == len(self._numbers):
             return
-        if open_rows.sum() <= COMPACT_AT * len(open_rows):
-            kept = np.flatnonzero(open_rows)
-            decoder.reorder(kept)
-            rows, sequences, log_probs = rows[kept], sequences[kept], log_probs[kept]
-            open_rows = np.ones(len(kept), dtype=bool)
+        count = len(open_rows)
+        behind = [row for row in open_rows if row >= count]
+        staying = set(open_rows)
+        kept = [row if row in staying else behind.pop() for row in range(count)]
+        self._numbers = [self._numbers[row] for row in kept]
+        self._texts = [self._texts[row] for row in kept]
+        self._log_probs = [self._log_probs[row] for row in kept]
+        self._decoder.reorder(np.array(kept, dtype=np.int64))
+
+    def _constrained(self, scores: Scores) -> Scores:
+        """:func:`constrain` for rows of different lengths."""
+        if len({len(text) for text in self._texts}) == 1:
+            return constrain(np.array(self._texts), scores, self._settings)
+        for row, text in enumerate(self._texts):
+            if has_constraint(len(text), self._settings):
+                one = scores[row : row + 1]
+                one[:] = constrain(np.array([text]), one, self._settings)
+        return scores
 
 
 def _log_prob(scores: Scores, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Log-probability of one token a row, shape ``(rows,)``. A row at a time: it stays in the processor's cache."""
+    """Log-probability of one token a row, shape ``(rows,)``.
+
+    A few rows at a time: they stay in the processor's cache, and a server's other threads are not woken for each row.
+    """
     highest = scores.max(axis=-1)
     sums = np.empty(len(scores), dtype=scores.dtype)
-    shifted = np.empty(scores.shape[1], dtype=scores.dtype)
-    for row, values in enumerate(scores):
-        np.subtract(values, highest[row], out=shifted)
-        sums[row] = np.exp(shifted, out=shifted).sum()
+    shifted = np.empty((SCORED_ROWS, scores.shape[1]), dtype=scores.dtype)
+    for start in range(0, len(scores), SCORED_ROWS):
+        at = slice(start, start + SCORED_ROWS)
+        some = shifted[: len(scores[at])]
+        np.subtract(scores[at], highest[at, None], out=some)
+        np.exp(some, out=some).sum(axis=-1, out=sums[at])
     total = np.log(sums) + highest
     return np.asarray(scores[np.arange(len(chosen)), chosen] - total, dtype=np.float64)
 

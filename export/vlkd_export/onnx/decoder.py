@@ -2,7 +2,8 @@
 
 The layers are those of transformers' ``BartDecoder`` and share its weights; only the attention is written out here,
 so that the cache is plain tensors, the context's keys and values come from outside, and one product makes query, key
-and value. The past may hold no token: then the graph reads the first one.
+and value. The past may hold no token: then the graph reads the first one. Rows may have read different numbers of
+tokens: what is padding in a row's past is masked, and its position is the number of its real ones.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class DecoderLayerStep(nn.Module):
     def forward(
         self,
         hidden: torch.Tensor,  # (B, S, d)
-        causal_mask: torch.Tensor,  # (S, P + S), added to the scores
+        causal_mask: torch.Tensor,  # (B, 1, S, P + S), added to the scores
         context_mask: torch.Tensor,  # (B, 1, 1, N), added to the scores
         cross: list[torch.Tensor],  # key and value, (B, heads, N, dh)
         past: list[torch.Tensor],  # key and value, (B, heads, P, dh)
@@ -65,8 +66,9 @@ class DecoderLayerStep(nn.Module):
 class DecoderStep(nn.Module):
     """Reads ``S`` tokens after ``P`` cached ones and says what may come next.
 
-    Inputs: ``input_ids (B, S)``, ``context_mask (B, N)``, the context's keys and values ``(B, heads, N, dh)``, the
-    past ones ``(B, heads, P, dh)``. Outputs: ``logits (B, S, vocab)`` and the present ones ``(B, heads, P + S, dh)``.
+    Inputs: ``input_ids (B, S)``, ``context_mask (B, N)``, ``past_mask (B, P)``, the context's keys and values
+    ``(B, heads, N, dh)``, the past ones ``(B, heads, P, dh)``. Outputs: ``logits (B, S, vocab)`` and the present ones
+    ``(B, heads, P + S, dh)``.
     """
 
     def __init__(self, model: VlkdForConditionalGeneration) -> None:
@@ -79,17 +81,22 @@ class DecoderStep(nn.Module):
         self,
         input_ids: torch.Tensor,
         context_mask: torch.Tensor,
+        past_mask: torch.Tensor,
         cross: list[torch.Tensor],
         past: list[torch.Tensor],
     ) -> tuple[torch.Tensor, ...]:
-        read, step = past[0].shape[2], input_ids.shape[1]
-        positions = torch.arange(read, read + step)
+        real = torch.cat([past_mask, torch.ones_like(input_ids)], dim=1)  # (B, P + S)
+        tokens, step = real.shape[1], input_ids.shape[1]
+        columns = torch.arange(tokens)
+        order = columns[tokens - step :]  # of the tokens that are read now
+        positions = real.sum(dim=1, keepdim=True) + order - tokens  # (B, S)
         table = self.decoder.embed_positions
         hidden = self.decoder.embed_tokens(input_ids)
         hidden = hidden + nn.functional.embedding(positions + table.offset, table.weight)
         hidden = self.decoder.layernorm_embedding(hidden)
         closed = torch.finfo(hidden.dtype).min
-        causal = torch.where(torch.arange(read + step)[None] <= positions[:, None], 0.0, closed)
+        seen = (columns[None] <= order[:, None]) & real.bool()[:, None]  # (B, S, P + S)
+        causal = torch.where(seen, 0.0, closed)[:, None]
         context = torch.where(context_mask.bool(), 0.0, closed)[:, None, None]
         present: list[torch.Tensor] = []
         for index, layer in enumerate(self.layers):
@@ -111,18 +118,21 @@ def decoder_spec(model: VlkdForConditionalGeneration) -> GraphSpec:
         example=(
             torch.arange(6).view(2, 3) + 3,
             torch.ones(2, 5, dtype=torch.int64),
+            torch.ones(2, 4, dtype=torch.int64),
             [torch.rand(2, heads, 5, width) for _ in range(count)],
             [torch.rand(2, heads, 4, width) for _ in range(count)],
         ),
         dynamic_shapes=(
             {0: batch, 1: step},
             {0: batch, 1: context},
+            {0: batch, 1: past},
             [{0: batch, 2: context}] * count,
             [{0: batch, 2: past}] * count,
         ),
         input_names=[
             "input_ids",
             "context_mask",
+            "past_mask",
             *cache_names("cross", config.decoder_layers),
             *cache_names("past", config.decoder_layers),
         ],

@@ -15,6 +15,7 @@ from vlkd_export.golden import GoldenPicture
 from vlkd_hub.bundle import read_manifest
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime import OnnxStudent, TextProcessor
+from vlkd_hub.runtime.decoder import cache_names
 from vlkd_hub.runtime.split_decoder import SplitDecoder
 from vlkd_hub.runtime.tensorrt.profiles import ShapeRange, profile_from_shapes
 
@@ -114,12 +115,14 @@ class _WithoutPast:
         self._session = session
         spec = student.manifest.generation
         assert spec is not None
-        self._names = [item.name for item in session.get_inputs() if item.name.startswith("past_")]
+        self._names = cache_names("past", spec.num_layers)
         self._shape = (spec.num_heads, 0, spec.head_dim)
 
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]) -> Any:
-        empty = np.zeros((feeds["input_ids"].shape[0], *self._shape), dtype=np.float32)
-        return self._session.run(output_names, dict(feeds) | dict.fromkeys(self._names, empty))
+        rows = feeds["input_ids"].shape[0]
+        empty = np.zeros((rows, *self._shape), dtype=np.float32)
+        nothing = {"past_mask": np.zeros((rows, 0), np.int64), **dict.fromkeys(self._names, empty)}
+        return self._session.run(output_names, dict(feeds) | nothing)
 
 
 def suggest_profiles(

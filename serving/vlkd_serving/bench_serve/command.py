@@ -47,7 +47,7 @@ def serve(
 
     threads = threads or available_cpus()
     defaults = ServerSettings()
-    sizes = Sizes(defaults.max_batch, defaults.pre_workers, concurrency, rounds)
+    sizes = Sizes(defaults.max_batch, defaults.max_texts, defaults.pre_workers, concurrency, rounds)
     jpegs = draw_jpegs(pictures)
     report: dict[str, Any] = {"load_average": os.getloadavg(), "threads": threads, "sizes": vars(sizes)}
     report["provider"] = provider

@@ -23,9 +23,10 @@ WARM = 4
 
 @dataclass(frozen=True)
 class Sizes:
-    """How the server is set up, and the loop likewise."""
+    """How the server is set up, and the loop likewise: most pictures of a batch, and most texts written at once."""
 
     batch: int
+    texts: int
     workers: int
     concurrency: int
     rounds: int
@@ -42,13 +43,13 @@ def throughput(url: str, parts: OnnxParts, pictures: Sequence[bytes], sizes: Siz
         what: ``embedding`` (base64 in JSON, as the OpenAI client sends it), ``picture`` (the same route; the body is
             the JPEG) or ``caption`` (the body is the JPEG).
     """
-    loop = caption_loop if what == "caption" else embedding_loop
-    loop(parts, pictures[:WARM], sizes.batch, sizes.workers)
+    loop, batch = (caption_loop, sizes.texts) if what == "caption" else (embedding_loop, sizes.batch)
+    loop(parts, pictures[:WARM], batch, sizes.workers)
     requests_per_s(url, pictures[:WARM], sizes.concurrency, what)
     served, direct = [], []
     for _ in range(sizes.rounds):
         served.append(requests_per_s(url, pictures, sizes.concurrency, what))
-        direct.append(len(pictures) / loop(parts, pictures, sizes.batch, sizes.workers))
+        direct.append(len(pictures) / loop(parts, pictures, batch, sizes.workers))
     report = _compared(served, direct)
     if what != "caption":
         report["bare_session_per_s"] = len(pictures) / bare_session(parts, len(pictures), sizes.batch)

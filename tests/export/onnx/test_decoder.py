@@ -37,10 +37,42 @@ def test_equal_to_transformers_however_the_text_is_cut(model: VlkdForConditional
     cross, step = list(CrossAttention(model)(context)), DecoderStep(model).eval()
     past, found = [torch.zeros(3, 2, 0, 8) for _ in range(4)], []
     for part in ids.split(cuts, dim=1):
-        logits, *past = step(part, mask, cross, past)
+        logits, *past = step(part, mask, torch.ones(3, past[0].shape[2], dtype=torch.int64), cross, past)
         found.append(logits)
     torch.testing.assert_close(torch.cat(found, dim=1), expected, atol=1e-4, rtol=1e-5)
     assert {tuple(tensor.shape) for tensor in past} == {(3, 2, 7, 8)}
+
+
+@pytest.mark.parametrize("cuts", [[4], [1] * 4, [2, 1, 1]], ids=str)
+@torch.no_grad()
+def test_rows_at_positions_of_their_own(model: VlkdForConditionalGeneration, cuts: list[int]) -> None:
+    """A row whose past is partly padding, whatever stands in it, goes on as if it were alone."""
+    torch.manual_seed(2)
+    ids, context, mask = torch.randint(4, 20, (3, 7)), torch.randn(3, 6, 16), torch.ones(3, 6, dtype=torch.int64)
+    hidden = model.decoder(input_ids=ids, encoder_hidden_states=context, encoder_attention_mask=mask).last_hidden_state
+    expected = model.lm_head(hidden)
+    cross, step = list(CrossAttention(model)(context)), DecoderStep(model).eval()
+    read = [0, 1, 3]  # tokens that each row has behind it
+    past, seen = [torch.full((3, 2, 3, 8), 7.0) for _ in range(4)], torch.zeros(3, 3, dtype=torch.int64)
+    for row, count in enumerate(read):
+        some = slice(row, row + 1)
+        alone = step(
+            ids[some, :count],
+            mask[some],
+            torch.zeros(1, 0, dtype=torch.int64),
+            [part[some] for part in cross],
+            [torch.zeros(1, 2, 0, 8) for _ in range(4)],
+        )[1:]
+        for whole, part in zip(past, alone, strict=True):
+            whole[row, :, 3 - count :] = part[0]
+        seen[row, 3 - count :] = 1
+    now, found = torch.stack([ids[row, count : count + 4] for row, count in enumerate(read)]), []
+    for part in now.split(cuts, dim=1):
+        logits, *past = step(part, mask, seen, cross, past)
+        seen = torch.cat([seen, torch.ones_like(part)], dim=1)
+        found.append(logits)
+    wanted = torch.stack([expected[row, count : count + 4] for row, count in enumerate(read)])
+    torch.testing.assert_close(torch.cat(found, dim=1), wanted, atol=1e-4, rtol=1e-5)
 
 
 def test_names_and_axes_of_the_bundle(tiny_bundle: Path) -> None:
@@ -63,7 +95,8 @@ def test_names_and_axes_of_the_bundle(tiny_bundle: Path) -> None:
     assert axes["decoder.input_ids"] == ["batch", "step"]
     assert axes["decoder.context_mask"] == ["batch", "context"]
     assert axes["decoder.cross_key.0"] == ["batch", 2, "context", 8]
+    assert axes["decoder.past_mask"] == ["batch", "past"]
     assert axes["decoder.past_value.1"] == ["batch", 2, "past", 8]
     assert axes["decoder.logits"] == ["batch", "step", 27]
     assert axes["decoder.present_key.0"][:2] == ["batch", 2]
-    assert len(axes) == 3 + 4 + 5 + (2 + 4 + 4 + 1 + 4)
+    assert len(axes) == 3 + 4 + 5 + (3 + 4 + 4 + 1 + 4)

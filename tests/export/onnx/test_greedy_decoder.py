@@ -122,7 +122,11 @@ def test_it_stays_only_if_it_is_faster(tiny_bundle: Path, tmp_path: Path, monkey
     path = tmp_path / "decoder.onnx"
     path.write_bytes((tiny_bundle / "onnx" / "decoder.onnx").read_bytes())
     shape = {"cross": 5, "past": 3}
-    feeds: dict[str, Any] = {"input_ids": np.array([[3, 4], [5, 6]]), "context_mask": np.ones((2, 5), np.int64)}
+    feeds: dict[str, Any] = {
+        "input_ids": np.array([[3, 4], [5, 6]]),
+        "context_mask": np.ones((2, 5), np.int64),
+        "past_mask": np.ones((2, 3), np.int64),
+    }
     for kind, length in shape.items():
         for layer in range(spec.num_layers):
             for part in ("key", "value"):

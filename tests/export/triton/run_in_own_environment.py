@@ -23,7 +23,7 @@ SETTINGS = TritonSettings(batch=8, instances=2, device="gpu")
 TEXT = {"input_ids": ["batch", "length"], "attention_mask": ["batch", "length"]}
 CROSS = {f"cross_{part}.0": ["batch", 2, "context", 8] for part in ("key", "value")}
 PRESENT = {f"present_{part}.0": ["batch", 2, "past + step", 8] for part in ("key", "value")}
-PAST = {f"past_{part}.0": ["batch", 2, "past", 8] for part in ("key", "value")}
+PAST = {"past_mask": ["batch", "past"], **{f"past_{part}.0": ["batch", 2, "past", 8] for part in ("key", "value")}}
 READ = {"input_ids": ["batch", "step"], "context_mask": ["batch", "context"]}
 GRAPHS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "image_encoder": (
@@ -47,7 +47,7 @@ def graph(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
 
 
 def kind(name: str) -> int:
-    return TensorProto.INT64 if name in ("input_ids", "attention_mask", "context_mask") else TensorProto.FLOAT
+    return TensorProto.INT64 if name == "input_ids" or name.endswith("_mask") else TensorProto.FLOAT
 
 
 def configs() -> dict[str, Any]:

@@ -1,0 +1,111 @@
+"""Keys and values of what a decoder looks at: rows that come and go while texts are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ContextRows", "gather_rows", "pad_contexts"]
+
+ROOM = 32
+"""Rows that arrays have room for when they grow the first time. Memory that no row was written to costs nothing."""
+
+
+class ContextRows:
+    """One array a name, ``(rows, heads, tokens, width)``, and a mask of the tokens that are real, ``(rows, tokens)``.
+
+    The arrays have room for more rows than are in use; a session is given views of the used ones. A row that ends
+    leaves its place to another one, so that nothing but that row is copied.
+
+    Args:
+        names: of the arrays.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self._arrays: list[NDArray[np.float32]] = []
+        self._mask = np.zeros((0, 0), dtype=np.int64)
+        self._numbers = np.zeros(0, dtype=np.int64)  # which context lies in each row
+        self._added = 0
+
+    @property
+    def feeds(self) -> dict[str, NDArray[Any]]:
+        """What a session takes: ``context_mask`` and the arrays by name, used rows only."""
+        used = len(self._numbers)
+        rows = {name: array[:used] for name, array in zip(self._names, self._arrays, strict=True)}
+        return {"context_mask": self._mask[:used], **rows}
+
+    def add(self, arrays: Sequence[NDArray[np.float32]], mask: NDArray[np.int64]) -> None:
+        """Add rows behind those that are there; shorter ones are padded.
+
+        Args:
+            arrays: in the order of the names, ``(new rows, heads, tokens, width)``.
+            mask: 1 where they are real, ``(new rows, tokens)``.
+        """
+        used, count, tokens = len(self._numbers), *mask.shape
+        self._numbers = np.concatenate([self._numbers, np.arange(self._added, self._added + count)])
+        self._added += count
+        if not used:
+            self._arrays, self._mask = list(arrays), np.array(mask, dtype=np.int64)
+            return
+        if used + count > len(self._mask) or tokens > self._mask.shape[1]:
+            self._grow(used, max(2 * used, used + count, ROOM), max(tokens, self._mask.shape[1]))
+        new = slice(used, used + count)
+        for array, part in zip(self._arrays, arrays, strict=True):
+            array[new, :, :tokens] = part
+            array[new, :, tokens:] = 0
+        self._mask[new, :tokens] = mask
+        self._mask[new, tokens:] = 0
+
+    def reorder(self, rows: NDArray[np.int64]) -> None:
+        """Let row ``i`` be what row ``rows[i]`` was; nothing is copied where rows keep their contexts."""
+        numbers = self._numbers[rows]
+        if not np.array_equal(numbers, self._numbers):
+            self._mask = self._mask if fill_places(self._mask, rows) else self._mask[rows]
+            self._arrays = [array if fill_places(array, rows) else array[rows] for array in self._arrays]
+        self._numbers = numbers
+
+    def _grow(self, used: int, rows: int, tokens: int) -> None:
+        def larger(array: NDArray[Any], axis: int) -> NDArray[Any]:
+            shape = list(array.shape)
+            shape[0], shape[axis] = rows, tokens
+            grown = np.empty(shape, array.dtype)
+            parts = np.split(grown[:used], [array.shape[axis]], axis)
+            parts[0][:], parts[1][:] = array[:used], 0
+            return grown
+
+        self._arrays = [larger(array, 2) for array in self._arrays]
+        self._mask = larger(self._mask, 1)
+
+
+def gather_rows(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """``array[rows]``, with only the rows copied that change their place where these come from behind the others.
+
+    Args:
+        array: may be changed.
+        rows: which row comes to each place.
+    """
+    return array[: len(rows)] if fill_places(array, rows) else array[rows]
+
+
+def fill_places(array: NDArray[Any], rows: NDArray[np.int64]) -> bool:
+    """Move rows in ``array``'s own memory where they come from behind all that stay; whether that was so."""
+    moved = np.flatnonzero(rows != np.arange(len(rows)))
+    if not array.flags.writeable or (rows[moved] < len(rows)).any():
+        return False
+    array[moved] = array[rows[moved]]
+    return True
+
+
+def pad_contexts(contexts: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Stack contexts of different lengths, ``(tokens, width)`` each, with a mask that is 1 where they are real."""
+    longest = max(context.shape[0] for context in contexts)
+    padded = np.zeros((len(contexts), longest, contexts[0].shape[1]), dtype=np.float32)
+    mask = np.zeros((len(contexts), longest), dtype=np.int64)
+    for row, context in enumerate(contexts):
+        padded[row, : len(context)] = context
+        mask[row, : len(context)] = 1
+    return padded, mask

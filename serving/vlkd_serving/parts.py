@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime import GenerationSettings, OnnxStudent
-from vlkd_hub.runtime.context_rows import pad_contexts
+from vlkd_hub.runtime.context_rows import Context, pad_contexts
 from vlkd_hub.runtime.decoder import CachedDecoder
 from vlkd_hub.runtime.matching import WordMatch
 from vlkd_hub.runtime.stepwise import StepwiseTexts, generate_stepwise
 from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats, MatchItem
 
 __all__ = ["OnnxParts"]
+
+SETTINGS_KEPT = 64
+"""Ways of choosing tokens that are kept: nearly every request asks for the same."""
 
 
 class OnnxParts:
@@ -28,6 +32,7 @@ class OnnxParts:
     def __init__(self, student: OnnxStudent) -> None:
         self.student = student
         self._text = student.text_processor
+        self._settings = lru_cache(maxsize=SETTINGS_KEPT)(self._merged_settings)
 
     @property
     def fingerprint(self) -> str:
@@ -79,6 +84,9 @@ class OnnxParts:
 
     def settings(self, task: str, num_beams: int | None, max_new_tokens: int | None) -> GenerationSettings:
         """See :class:`vlkd_serving.protocol.Parts`."""
+        return self._settings(task, num_beams, max_new_tokens)
+
+    def _merged_settings(self, task: str, num_beams: int | None, max_new_tokens: int | None) -> GenerationSettings:
         return self.student.settings(task, num_beams=num_beams, max_new_tokens=max_new_tokens)
 
     def encode_pictures(self, pixels: Sequence[Floats]) -> list[EncodedPicture]:
@@ -107,7 +115,7 @@ class OnnxParts:
         return self.student.match_pixels(pixels, texts, [item.region for item in items])
 
     def write(
-        self, contexts: Sequence[Floats], settings: GenerationSettings, dropped: Collection[int]
+        self, contexts: Sequence[Context], settings: GenerationSettings, dropped: Collection[int]
     ) -> StepwiseTexts:
         """See :class:`vlkd_serving.protocol.Parts`."""
         context, mask = pad_contexts(contexts)

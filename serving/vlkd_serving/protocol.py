@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vlkd_hub.runtime.context_rows import Context
 from vlkd_hub.runtime.matching import Word, WordMatch
 from vlkd_hub.runtime.stepwise import StepwiseTexts
 
@@ -148,5 +149,5 @@ class Parts(Protocol):
     def match(self, items: Sequence[MatchItem]) -> list[WordMatch]:
         """Compare the words of each text with the patches of its picture."""
 
-    def write(self, contexts: Sequence[Floats], settings: Any, dropped: Collection[int]) -> StepwiseTexts:
-        """Write a text for each context (tokens, width), one step at a time."""
+    def write(self, contexts: Sequence[Context], settings: Any, dropped: Collection[int]) -> StepwiseTexts:
+        """Write a text for each context, one step at a time."""

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-import numpy as np
-
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime.matching import WordMatch
 from vlkd_hub.runtime.stepwise import Written
@@ -165,10 +163,14 @@ class ServedModel:
         self.require_task(task)
         settings = self.parts.settings(task, *options)
         with self._writer.expect():
-            encoded, prompt = await gather_all(
-                self.encode_picture(picture, "image", deadline), self._prompt(task, question, deadline)
-            )
-        context = np.concatenate([encoded.states, prompt.states])
+            prompt = self._kept_prompt(task, question)
+            if prompt is not None:
+                encoded = await self.encode_picture(picture, "image", deadline)
+            else:
+                encoded, prompt = await gather_all(
+                    self.encode_picture(picture, "image", deadline), self._prompt(task, question, deadline)
+                )
+        context = (encoded.states, prompt.states)
         priority = current().priority
         written = await self._writer.submit(context, settings, deadline, priority=priority, on_token=on_token)
         return written, prompt.tokens
@@ -209,18 +211,19 @@ class ServedModel:
             known = ", ".join(self.parts.tasks) or "none: it only embeds"
             raise UnprocessableError(f"The model '{self.name}' has no task '{task}'; its tasks are {known}.", "model")
 
-    async def _prompt(self, task: str, question: str | None, deadline: float) -> EncodedText:
-        key = (task, question)
-        kept = self._prompts.get(key)
+    def _kept_prompt(self, task: str, question: str | None) -> EncodedText | None:
+        kept = self._prompts.get((task, question))
         if kept is not None:
-            self._prompts.move_to_end(key)
-            return kept
+            self._prompts.move_to_end((task, question))
+        return kept
+
+    async def _prompt(self, task: str, question: str | None, deadline: float) -> EncodedText:
         try:
             text = self.parts.build_prompt(task, question)
         except InvalidInputError as error:
             raise UnprocessableError(str(error), "question") from None
         (encoded,) = await self.encode_texts([text], deadline)
-        self._prompts[key] = encoded
+        self._prompts[task, question] = encoded
         if len(self._prompts) > PROMPTS_KEPT:
             self._prompts.popitem(last=False)
         return encoded

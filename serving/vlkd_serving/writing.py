@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from vlkd_hub.runtime.context_rows import Context
 from vlkd_hub.runtime.stepwise import Step, StepwiseTexts, Written
 from vlkd_serving.errors import UnavailableError, UnprocessableError
 from vlkd_serving.metrics import Metrics
-from vlkd_serving.protocol import Floats
 from vlkd_serving.slots import Slots
 from vlkd_serving.waiting import WaitingLine, fail
 
@@ -27,13 +27,13 @@ logger = logging.getLogger("vlkd.serving")
 TURN_STEPS = 4
 """Steps of a group before the next one's turn: a change of turns passes through the event loop, which costs time in
 which nothing is written."""
-WriteFunction = Callable[[Sequence[Floats], Any, set[int]], StepwiseTexts]
+WriteFunction = Callable[[Sequence[Context], Any, set[int]], StepwiseTexts]
 TokenListener = Callable[[int], None]
 
 
 @dataclass(eq=False)
 class _Entry:
-    context: Floats
+    context: Context
     settings: Any
     deadline: float
     priority: int
@@ -136,7 +136,7 @@ class ContinuousWriter(WaitingLine):
         self._groups: deque[_Group] = deque()
         self._attention = threading.Event()
         self._alone = False
-        self._good: tuple[Floats, Any] | None = None  # the context of the last text that was finished, its settings
+        self._good: tuple[Context, Any] | None = None  # the context of the last text that was finished, its settings
 
     async def stop(self) -> None:
         """Stop the worker; texts that are not done fail with :class:`UnavailableError`."""
@@ -149,7 +149,7 @@ class ContinuousWriter(WaitingLine):
 
     async def submit(
         self,
-        context: Floats,
+        context: Context,
         settings: Any,
         deadline: float,
         *,
@@ -159,7 +159,7 @@ class ContinuousWriter(WaitingLine):
         """Write one text.
 
         Args:
-            context: what the decoder looks at, (tokens, width).
+            context: what the decoder looks at.
             settings: how to choose tokens; hashable.
             deadline: on the event loop's clock.
             priority: higher ones start first.
@@ -318,7 +318,7 @@ class ContinuousWriter(WaitingLine):
             return False
         return True
 
-    def _begin(self, context: Floats, settings: Any) -> None:
+    def _begin(self, context: Context, settings: Any) -> None:
         """On a core thread: the first turn of a text for nobody."""
         for _ in islice(self._write([context], settings, set()), TURN_STEPS):
             pass

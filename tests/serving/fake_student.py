@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vlkd_hub.runtime.context_rows import Context
 from vlkd_hub.runtime.stepwise import Step, StepwiseTexts, Written
 from vlkd_serving.protocol import EncodedPicture, EncodedText, Floats
 
@@ -86,16 +87,17 @@ class FakeStudent:
         rows = zip(sums, states, tokens, strict=True)
         return [EncodedText(_unit(each), state, len(ids)) for each, state, ids in rows]
 
-    def write(self, contexts: Sequence[Floats], settings: Any, dropped: Collection[int]) -> StepwiseTexts:
+    def write(self, contexts: Sequence[Context], settings: Any, dropped: Collection[int]) -> StepwiseTexts:
         """A word a step; a text of fewer words leaves earlier."""
         texts = _Texts(self, settings, dropped)
         texts.join(contexts)
         return texts
 
-    def _text(self, task: str, context: Floats) -> str:
+    def _text(self, task: str, context: Context) -> str:
+        states = np.concatenate(context)
         if task == "caption":
-            return f"a {_name(context[0])} picture"
-        return _name(context[0]) if context[1, 0] == 1.0 else "yes"
+            return f"a {_name(states[0])} picture"
+        return _name(states[0]) if states[1, 0] == 1.0 else "yes"
 
     def _work(self, items: Sequence[Any]) -> None:
         self.batches.append(len(items))
@@ -113,7 +115,7 @@ class _Texts:
         self.texts: dict[int, list[str]] = {}
         self.read: dict[int, int] = {}
 
-    def join(self, contexts: Sequence[Floats]) -> None:
+    def join(self, contexts: Sequence[Context]) -> None:
         task, _, limit = self.settings
         for row, context in enumerate(contexts, self.begun):
             self.texts[row], self.read[row] = self.student._text(task, context).split()[:limit], 0

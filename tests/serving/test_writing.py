@@ -47,7 +47,7 @@ class LengthTexts:
         self.begin(contexts)
 
     def begin(self, contexts: Sequence[Any]) -> None:
-        new = [int(context[0, 0]) for context in contexts]
+        new = [int(context[0][0, 0]) for context in contexts]
         self.written |= dict.fromkeys(range(len(self.lengths), len(self.lengths) + len(new)), 0)
         self.lengths += new
         self.group += new
@@ -107,7 +107,7 @@ def later(seconds: float = 10.0) -> float:
 
 
 def context(length: int) -> Any:
-    return np.full((1, 1), length, dtype=np.float32)
+    return [np.full((1, 1), length, dtype=np.float32)]
 
 
 def test_texts_that_come_together_are_written_together() -> None:

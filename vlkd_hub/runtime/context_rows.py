@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ContextRows", "gather_rows", "pad_contexts"]
+__all__ = ["Context", "ContextRows", "gather_rows", "pad_contexts"]
+
+Context: TypeAlias = Sequence[NDArray[np.float32]]
+"""What a decoder looks at: the states of a picture, of a prompt, or of several, ``(tokens, width)`` each, in order."""
 
 ROOM = 32
 """Rows that arrays have room for when they grow the first time. Memory that no row was written to costs nothing."""
@@ -100,12 +103,15 @@ def fill_places(array: NDArray[Any], rows: NDArray[np.int64]) -> bool:
     return True
 
 
-def pad_contexts(contexts: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Stack contexts of different lengths, ``(tokens, width)`` each, with a mask that is 1 where they are real."""
-    longest = max(context.shape[0] for context in contexts)
-    padded = np.zeros((len(contexts), longest, contexts[0].shape[1]), dtype=np.float32)
-    mask = np.zeros((len(contexts), longest), dtype=np.int64)
-    for row, context in enumerate(contexts):
-        padded[row, : len(context)] = context
-        mask[row, : len(context)] = 1
+def pad_contexts(contexts: Sequence[Context]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Join the parts of each context and stack them, ``(rows, tokens, width)``, with a mask that is 1 where it is real.
+
+    Args:
+        contexts: each of one part at least.
+    """
+    lengths = [sum(map(len, context)) for context in contexts]
+    padded = np.zeros((len(contexts), max(lengths), contexts[0][0].shape[1]), dtype=np.float32)
+    mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
+    for row, context, length in zip(padded, contexts, lengths, strict=True):
+        np.concatenate(context, out=row[:length])
     return padded, mask

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime.beam_search import beam_steps
-from vlkd_hub.runtime.context_rows import pad_contexts
+from vlkd_hub.runtime.context_rows import Context, pad_contexts
 from vlkd_hub.runtime.decoder import StepDecoder
 from vlkd_hub.runtime.generation import choose, until_end
 from vlkd_hub.runtime.generation_settings import GenerationSettings
 from vlkd_hub.runtime.logits import Scores, constrain, has_constraint
 
 __all__ = ["Step", "StepwiseTexts", "Written", "generate_stepwise"]
-
-Floats = NDArray[np.float32]
 
 SCORED_ROWS = 8
 """Of 30,000 words: a megabyte."""
@@ -58,11 +56,11 @@ class StepwiseTexts(Protocol):
     def joinable(self) -> bool:
         """Whether :meth:`join` can be asked: a text then comes out the same with any company."""
 
-    def join(self, contexts: Sequence[Floats]) -> None:
+    def join(self, contexts: Sequence[Context]) -> None:
         """Begin more texts; their rows are numbered on from those that began before.
 
         Args:
-            contexts: what the decoder looks at, ``(tokens, width)`` each.
+            contexts: what the decoder looks at.
 
         Raises:
             InvalidInputError: these texts are not joinable.
@@ -115,7 +113,7 @@ class _BeamTexts:
             finished[row] = Written(text, _mean(score, self._settings, len(text)))
         return Step(finished=finished)
 
-    def join(self, contexts: Sequence[Floats]) -> None:
+    def join(self, contexts: Sequence[Context]) -> None:
         """Never possible."""
         raise InvalidInputError("Texts cannot join a beam search: all its beams are of equal length.")
 
@@ -147,7 +145,7 @@ class _OpenTexts:
         """Samples are drawn for all rows from one source, so they depend on the company."""
         return not self._settings.do_sample
 
-    def join(self, contexts: Sequence[Floats]) -> None:
+    def join(self, contexts: Sequence[Context]) -> None:
         """See :meth:`StepwiseTexts.join`."""
         if not self.joinable:
             raise InvalidInputError("Texts that are sampled cannot be joined: their draws depend on the other rows.")

@@ -40,7 +40,7 @@ def caption_loop(parts: OnnxParts, pictures: Sequence[bytes], batch: int, worker
     with ThreadPoolExecutor(workers) as pool:
         pixels = pool.map(lambda content: parts.preprocess(decode_picture(content, _LIMITS)), pictures)
         while group := list(islice(pixels, batch)):
-            contexts = [np.concatenate([each.states, prompt.states]) for each in parts.encode_pictures(group)]
+            contexts = [(each.states, prompt.states) for each in parts.encode_pictures(group)]
             for step in parts.write(contexts, settings, ()):
                 for written in step.finished.values():
                     parts.detokenize(written.tokens)

@@ -75,7 +75,7 @@ def test_gathered_rows(order: list[int], writeable: bool) -> None:
 
 
 def test_padding_of_contexts() -> None:
-    """Behind the shorter one, and masked."""
-    contexts = [np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)]
-    padded, mask = pad_contexts(contexts)
-    assert padded.shape == (2, 4, 3) and mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]] and padded[0, 2:].sum() == 0
+    """Parts one behind the other; padding behind the shorter context, and masked."""
+    first, second = np.ones((2, 3), np.float32), np.full((2, 3), 2, np.float32)
+    padded, mask = pad_contexts([[first], [second, first]])
+    assert padded[:, :, 0].tolist() == [[1, 1, 0, 0], [2, 2, 1, 1]] and mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]

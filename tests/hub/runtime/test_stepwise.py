@@ -82,7 +82,7 @@ def test_texts_that_join_are_the_same(options: dict[str, object]) -> None:
         scores |= {row: written.score for row, written in step.finished.items()}
         if at in (0, 1, 4):
             first = {0: 2, 1: 3, 4: 6}[at]
-            texts.join([np.full((1, 1), row, np.float32) for row in range(first, {0: 3, 1: 6, 4: BATCH}[at])])
+            texts.join([[np.full((1, 1), row, np.float32)] for row in range(first, {0: 3, 1: 6, 4: BATCH}[at])])
     assert [found[row] for row in range(BATCH)] == expected
     assert max(decoder.widths) < BATCH
     alone = {
@@ -99,7 +99,7 @@ def test_what_depends_on_its_company_is_not_joined(options: dict[str, object]) -
     texts = generate_stepwise(HistoryDecoder(np.arange(2)), 2, settings(**options))
     assert not texts.joinable
     with pytest.raises(InvalidInputError, match="cannot"):
-        texts.join([np.zeros((1, 1), np.float32)])
+        texts.join([[np.zeros((1, 1), np.float32)]])
 
 
 @pytest.mark.parametrize("beams", [1, 3])

@@ -30,5 +30,7 @@ class WhereError(InvalidInputError):
 class WhereTimeoutError(WhereError):
     """A filter took longer than it may."""
 
-    def __init__(self) -> None:
-        super().__init__("The filter takes too long on this index. Ask with fewer or simpler comparisons.")
+    def __init__(
+        self, message: str = "The filter takes too long on this index. Ask with fewer or simpler comparisons."
+    ) -> None:
+        super().__init__(message)

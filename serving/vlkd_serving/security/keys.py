@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,14 +106,15 @@ def add_key(path: str | Path, name: str, scopes: Iterable[str]) -> str:
     path, chosen = Path(path), tuple(dict.fromkeys(scopes))
     if not chosen or not set(chosen) <= set(SCOPES):
         raise InvalidInputError(f"Scopes must be some of {', '.join(SCOPES)}, got {', '.join(chosen) or 'none'}.")
-    taken = KeyRing.load(path).names if path.exists() and path.stat().st_size else []
-    if not name.strip() or name in taken:
-        raise InvalidInputError(f"Give the key a name of its own; {name!r} is empty or taken.")
-    token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
-    line = _line(ApiKey(name, chosen, hash_key(token)))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-        file.write(line)
+    with _changing(path):
+        taken = KeyRing.load(path).names if path.exists() and path.stat().st_size else []
+        if not name.strip() or name in taken:
+            raise InvalidInputError(f"Give the key a name of its own; {name!r} is empty or taken.")
+        token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+        line = _line(ApiKey(name, chosen, hash_key(token)))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+            file.write(line)
     return token
 
 
@@ -122,6 +125,30 @@ def remove_key(path: str | Path, name: str) -> None:
         InvalidInputError: the file cannot be read, or has no key of this name.
     """
     path = Path(path)
+    with _changing(path):
+        _write_without(path, name)
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    """Wait for others who change the file. The folder is locked, since a change may put another file in its place.
+
+    Raises:
+        InvalidInputError: there is no such folder.
+    """
+    folder = path.resolve().parent
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InvalidInputError(f"The folder {folder} for the keys cannot be opened: {error.strerror}.") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_without(path: Path, name: str) -> None:
     ring = KeyRing.load(path)
     if name not in ring.names:
         raise InvalidInputError(f"{path} has no key named {name!r}; there are {', '.join(ring.names)}.")

@@ -17,8 +17,11 @@ from vlkd_serving.engine import Engine
 from vlkd_serving.errors import UnavailableError
 from vlkd_serving.index import LiveIndex
 from vlkd_serving.index.build import build_index
+from vlkd_serving.index.errors import WhereTimeoutError
+from vlkd_serving.index.generation import Generation
 from vlkd_serving.index.reshape import split
 from vlkd_serving.index.scan import scan_folder
+from vlkd_serving.index.where import Condition
 from vlkd_serving.loading import MATCHING, SERVED, load_model, model_source
 from vlkd_serving.scale.replicas import DecoderReplica, EncoderReplica, Ingress, ShardReplica
 from vlkd_serving.scale.settings import ScaleSettings
@@ -152,6 +155,21 @@ def test_a_server_without_shards_does_not_search(tiny_bundle: Path, local_handle
     with TestClient(ingress.__serve_build_asgi_app__(), raise_server_exceptions=False) as client:
         answer = client.post("/v1/search", json={"text": "red"})
     assert answer.status_code == 503 and "start it with shards" in answer.json()["error"]["message"]
+
+
+def test_a_filter_that_takes_too_long_is_422_in_shards_too(together: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each shard keeps to the limit of `vlkd serve` and to the request's own time."""
+    seen: list[Any] = []
+
+    def selected(self: Generation, condition: Condition) -> None:
+        seen.append(condition.seconds_left)
+        raise WhereTimeoutError
+
+    monkeypatch.setattr(Generation, "selected", selected)
+    for headers in ({}, {"X-Timeout-Ms": "3000"}):
+        answer = together.post("/v1/search", json={"text": "red", "where": "n = 1"}, headers=headers)
+        assert answer.status_code == 422 and "takes too long" in answer.json()["error"]["message"]
+    assert None not in seen and 5 < seen[0] <= 10 and 0 < seen[-1] <= 3
 
 
 class LostShard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,27 @@ def test_a_file_that_cannot_be_read_is_not_called_missing(tmp_path: Path) -> Non
     (tmp_path / "keys").write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidInputError, match="Line 1 of .* is not a key"):
         KeyRing.load(tmp_path / "keys")
+
+
+def test_two_who_change_the_file_at_once_lose_nothing(keys: tuple[Path, str, str]) -> None:
+    """A key that is added while another is taken away stays, whichever of the two comes first."""
+    path = keys[0]
+    names = [f"key-{n}" for n in range(40)]
+    for name in names[:20]:
+        add_key(path, name, ["read"])
+    with ThreadPoolExecutor(8) as pool:
+        added = [pool.submit(add_key, path, name, ["read"]) for name in names[20:]]
+        removed = [pool.submit(remove_key, path, name) for name in names[:20]]
+        for each in (*added, *removed):
+            each.result()
+    ring = KeyRing.load(path)
+    assert sorted(ring.names) == sorted(["app", "indexer", *names[20:]])
+    assert all(ring.find(each.result()) is not None for each in added)
+
+
+def test_keys_in_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="folder .* cannot be opened"):
+        add_key(tmp_path / "none" / "keys", "app", ["read"])
 
 
 class Clock:

@@ -132,28 +132,28 @@ def _refined(bare: Structure, reader: IndexReader) -> Search:
 
 
 def _single_rates(searches: dict[str, Search], queries: NDArray[np.float32], blocks: int) -> dict[str, list[float]]:
-    """Queries a second of each search, asked one by one, by block; in each block another search comes first, and each
-    takes queries of its own, since the second to ask the same finds them in the processor's cache."""
+    """Queries a second of each search, asked one by one, by block; in each block in another order, since each finds in
+    the processor's cache what the one before it left, and each takes queries of its own for the same reason."""
     rates: dict[str, list[float]] = {name: [] for name in searches}
     rng, names = np.random.default_rng(0), list(searches)
     for search in searches.values():  # what only the first call pays
         search(queries[:1])
-    for block in range(blocks):
-        for name in np.roll(names, block):
+    for _ in range(blocks):
+        for name in rng.permutation(names):
             size = _BLOCK_FLAT if name == "flat" else _BLOCK
             rates[name].append(_rate(searches[name], queries[rng.choice(len(queries), size, replace=False)], 1))
     return rates
 
 
 def _batch_rates(searches: dict[str, Search], queries: NDArray[np.float32], rounds: int) -> dict[str, list[float]]:
-    """Queries a second of each search, all asked in one batch, turn by turn; in each turn another one comes first.
+    """Queries a second of each search, all asked in one batch, turn by turn, in each turn in another order.
 
     Flat takes as long as dozens of the others, so it takes part once a round.
     """
-    names = [name for name in searches if name != "index_items"]
+    rng, names = np.random.default_rng(0), [name for name in searches if name != "index_items"]
     rates: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds * _TURNS):
-        for name in np.roll(names, turn):
+        for name in rng.permutation(names):
             if name != "flat" or turn % _TURNS == 0:
                 rates[name].append(_rate(searches[name], queries, len(queries)))
     return rates

@@ -20,7 +20,7 @@ __all__ = ["IdTable", "write_ids"]
 
 _MAGIC = b"VLKDIDS1"
 _HEAD = len(_MAGIC) + 8
-_FEW = 64
+_SOME, _FEW = 6, 64
 
 
 class IdTable:
@@ -72,10 +72,16 @@ class IdTable:
     def many(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
         """The ids of several rows."""
         ends, text = self._ends, self._text
-        if len(rows) <= _FEW:
+        if len(rows) < _SOME:
             return [str(text[ends[row] : ends[row + 1]], "utf-8") for row in rows]
-        # Far apart in a large file: numpy fetches several at a time, and one text is decoded instead of thousands.
+        # They lie far apart in a large file. Numpy waits for several of them at a time, where a loop waits for each.
         at = np.asarray(rows)
+        if len(rows) <= _FEW:
+            begins = self._offsets[at]
+            self._bytes.take(begins, mode="clip")  # only fetched: then the loop below finds the text in the cache
+            stretches = zip(begins.tolist(), self._offsets[at + 1].tolist(), strict=True)
+            return [str(text[start:stop], "utf-8") for start, stop in stretches]
+        # And one text is decoded instead of thousands.
         starts = self._offsets[at].astype(np.int64)
         lengths = self._offsets[at + 1].astype(np.int64) - starts
         stops = np.cumsum(lengths)

@@ -287,7 +287,7 @@ class SearchView:
         if self._rank_alone is not None and where is None and 1 <= k <= _FIRST_DEPTH:
             found = self._rank_alone(query, _FIRST_DEPTH)
             if found is not None:
-                return found[0][:k], found[1][:k]
+                return found if k == _FIRST_DEPTH else (found[0][:k], found[1][:k])
         scores, rows = self.search_rows(query[None], k, where, until)
         return scores[0].tolist(), [row for row in rows[0].tolist() if row >= 0]
 

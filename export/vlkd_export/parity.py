@@ -20,6 +20,7 @@ from vlkd_export.golden import TEXTS, GoldenPicture
 from vlkd_export.torch_reference import TorchReference
 from vlkd_hub.errors import ParityError
 from vlkd_hub.runtime import OnnxStudent
+from vlkd_hub.runtime.context_rows import order_of_places
 from vlkd_hub.runtime.decoder import CachedDecoder
 
 __all__ = ["TensorReport", "check_tensors"]
@@ -201,7 +202,7 @@ def _decoder_pairs(
 def _joining_pairs(
     reference: TorchReference, student: OnnxStudent, task: str, pictures: Sequence[GoldenPicture]
 ) -> Iterator[Pair]:
-    """The same where one text after the other joins, so that each is at another position; then the first one leaves."""
+    """The same where one text after the other joins, so that each is at another position; those that end leave."""
     length, late = 9, 2
     ids, expected, decoder = _texts_to_read(reference, student, task, pictures, length)
     context, mask = (part.numpy() for part in reference.context(task, pictures))
@@ -215,8 +216,9 @@ def _joining_pairs(
         read = [step - late * row for row in rows]
         stay = [place for place, at in enumerate(read) if at < length]
         if len(stay) < len(rows):
-            decoder.reorder(np.array(stay, dtype=np.int64))
-            rows, read = [rows[place] for place in stay], [read[place] for place in stay]
+            order = order_of_places(stay)
+            decoder.reorder(np.array(order, dtype=np.int64))
+            rows, read = [rows[place] for place in order], [read[place] for place in order]
         found = decoder.step(ids[rows, read])
         yield f"logits of texts that join and leave, step {step}", expected[rows, read], found
 

@@ -132,6 +132,8 @@ class DynamicBatcher(WaitingLine, Generic[Item, Result]):
     async def _work(self) -> None:
         while True:
             await self._company(lambda: not self._worth_asking(), lambda: len(self._queue) < self._enough)
+            if not self._worth_asking():  # another worker that was woken by the same item was first
+                continue
             self._asking += 1
             async with self._slots:
                 self._asking -= 1

@@ -53,12 +53,14 @@ class _Group:
     Args:
         settings: of all of them.
         joining: those that begin at the next turn.
-        closed: nobody else may join: the group is looked through for a text that fails.
+        closed: nobody else may join: it is looked through for a text that fails, or others wait for its place.
+        again: its texts were written in another group before, which failed.
     """
 
     settings: Any
     joining: list[_Entry]
     closed: bool = False
+    again: bool = False
     entries: dict[int, _Entry] = field(default_factory=dict)
     """By row; a row's number is never given twice."""
     begun: int = 0
@@ -96,7 +98,8 @@ class ContinuousWriter(WaitingLine):
 
     A step for a few rows costs nearly as much as one for many. So where no group can be joined (it is full, or searches
     by beams), those that come while texts are written wait, up to ``join_delay_s``, until they are a full group, or
-    twice as many as are left of the others with no more on their way.
+    twice as many as are left of the others with no more on their way. Groups that are joined again and again might
+    never end: where all places are taken and someone has waited that long, one of them is closed to newcomers.
 
     Args:
         part: name for metrics.
@@ -201,6 +204,7 @@ class ContinuousWriter(WaitingLine):
         now = asyncio.get_running_loop().time()
         live = [entry for entry in self._queue if not entry.future.done() and entry.deadline > now]
         live.sort(key=lambda entry: -entry.priority)
+        self._make_room(live)
         self._queue = []
         for entry in live:
             group = self._group_for(entry.settings)
@@ -211,6 +215,17 @@ class ContinuousWriter(WaitingLine):
             self._queue = [entry for entry in self._queue if entry not in chosen]
             self._groups.append(_Group(settings, chosen))
         self._depth()
+
+    def _make_room(self, waiting: Sequence[_Entry]) -> None:
+        """Let a group run to its end where all places are taken and someone has waited long enough for one."""
+        full = len(self._groups) >= self._max_groups and not any(group.closed for group in self._groups)
+        if full and any(self._is_due(entry) and self._group_for(entry.settings) is None for entry in waiting):
+            often = [each.settings for each in self._groups]
+            # Of two groups with the same settings one can go without keeping anyone waiting.
+            max(self._groups, key=lambda group: (often.count(group.settings), group.begun)).closed = True
+
+    def _is_due(self, entry: _Entry) -> bool:
+        return entry.priority > 0 or time.perf_counter() - entry.arrived >= self._join_delay_s
 
     def _group_for(self, settings: Any) -> _Group | None:
         """A group that a text of these settings can join."""
@@ -223,22 +238,20 @@ class ContinuousWriter(WaitingLine):
         """Whether those who wait begin a group: nobody can join them soon, or they are many, urgent or old."""
         if len(self._groups) >= self._max_groups:
             return False
-        if len(waiting) >= self._max_rows or any(entry.priority > 0 for entry in waiting):
-            return True
         written = sum(len(group.live) for group in self._groups)
         if len(waiting) >= 2 * written and (not written or self._expected == 0):
             return True
-        return time.perf_counter() - min(entry.arrived for entry in waiting) >= self._join_delay_s
+        return len(waiting) >= self._max_rows or any(map(self._is_due, waiting))
 
     async def _advance(self, group: _Group) -> None:
         """Write a group on until something has to be decided, then put it back in line."""
         joined = group.turn()
         if not group.entries:
             return
-        if joined:
+        if joined and not group.again:
             self._sizes.observe(len(group.entries))
-        for entry in joined:
-            self._waited.observe(time.perf_counter() - entry.arrived)
+            for entry in joined:
+                self._waited.observe(time.perf_counter() - entry.arrived)
         self._attention.clear()
         self._alone = not self._groups and not self._queue
         self._groups.append(group)
@@ -306,7 +319,7 @@ class ContinuousWriter(WaitingLine):
             entry.length = 0
         middle = (len(live) + 1) // 2
         halves = (live[middle:], live[:middle])
-        self._groups.extendleft(_Group(group.settings, half, closed=True) for half in halves if half)
+        self._groups.extendleft(_Group(group.settings, half, closed=True, again=True) for half in halves if half)
 
     async def _text_is_at_fault(self) -> bool:
         """Whether the part still begins the text that it finished last: then what failed alone is to blame for it."""

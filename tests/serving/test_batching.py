@@ -114,6 +114,20 @@ def test_a_second_batch_runs_beside_the_first_once_it_is_half_full() -> None:
     assert [len(batch) for batch in overlap.batches] == [8, 4] and overlap.beside == [4]
 
 
+@pytest.mark.parametrize("count", [1, 9])
+def test_one_item_does_not_wake_two_workers(count: int) -> None:
+    """What one of them can take, or what is left over, gets no batch of its own beside it."""
+    overlap = Overlap(0.03)
+
+    async def scenario(batcher: DynamicBatcher[int, int]) -> list[int]:
+        first = [asyncio.create_task(batcher.submit(n, later())) for n in range(count)]
+        await asyncio.sleep(0.002)
+        return await asyncio.gather(*first, batcher.submit(50, later()))
+
+    drive(overlap, scenario, threads=2)
+    assert overlap.most == 1 and [len(batch) for batch in overlap.batches] == {1: [1, 1], 9: [8, 2]}[count]
+
+
 def test_many_items_keep_both_threads_at_work() -> None:
     """Nothing is lost or run twice, no batch is too large, and nothing that is left over waits for ever."""
     overlap = Overlap(0.003)

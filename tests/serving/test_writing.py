@@ -178,6 +178,54 @@ def test_a_full_group_is_joined_as_rows_leave() -> None:
     assert max(map(len, write.steps)) == 3
 
 
+@pytest.mark.parametrize(("same", "priority"), [(False, 0), (False, 1), (True, 0), (True, 1)])
+def test_groups_that_are_joined_for_ever_make_room(same: bool, priority: int) -> None:
+    """All places are taken by texts that keep coming, of one kind or of three: another kind gets its turn."""
+
+    async def scenario(writer: ContinuousWriter) -> float:
+        async def client(number: int) -> None:
+            for text in range(1000):
+                length = 15 + (7 * number + text) % 11
+                await writer.submit(context(length), "same" if same else number % 3, later(60))
+
+        clients = [asyncio.create_task(client(number)) for number in range(30 if same else 18)]
+        await asyncio.sleep(0.5)
+        begin = time.perf_counter()
+        await writer.submit(context(3), "other", later(4), priority=priority)
+        waited = time.perf_counter() - begin
+        for each in clients:
+            each.cancel()
+        return waited
+
+    write = Lengths(step_s=0.002, joinable=True)
+    assert drive(write, scenario, join_delay_s=0.1) < 1.5
+    assert max(map(len, write.steps)) <= 8
+
+
+def test_who_joins_ends_the_turn_of_another_group() -> None:
+    """With two groups under way, a text for the one that waits does not see the other's turn through."""
+
+    async def scenario(writer: ContinuousWriter) -> None:
+        in_its_turn = asyncio.Event()
+
+        def heard(token: int) -> None:
+            if token == 2:
+                in_its_turn.set()
+
+        first = asyncio.create_task(writer.submit(context(40), 0, later()))
+        second = asyncio.create_task(writer.submit(context(41), 1, later(), on_token=heard))
+        await in_its_turn.wait()
+        await writer.submit(context(2), 0, later())
+        assert not first.done() and not second.done()
+        await asyncio.gather(first, second)
+
+    write = Lengths(step_s=0.02, joinable=True)
+    drive(write, scenario, join_delay_s=0.05)
+    turns = [(which, len(list(steps))) for which, steps in groupby(write.steps, key=max)]
+    lengths = [length for which, length in turns if which == 41]
+    assert lengths[0] < TURN_STEPS and lengths[1] == TURN_STEPS
+
+
 def test_others_of_a_failed_group_are_written_again() -> None:
     """A text that joins and fails takes nobody with it, and nobody joins those that are looked through."""
 

@@ -8,13 +8,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Context", "ContextRows", "gather_rows", "pad_contexts"]
+__all__ = ["Context", "ContextRows", "gather_rows", "order_of_places", "pad_contexts"]
 
 Context: TypeAlias = Sequence[NDArray[np.float32]]
 """What a decoder looks at: the states of a picture, of a prompt, or of several, ``(tokens, width)`` each, in order."""
 
 ROOM = 32
 """Rows that arrays have room for when they grow the first time. Memory that no row was written to costs nothing."""
+WIDE = 1.5
+"""Arrays that are so many times as wide as their longest context are made anew when another one joins."""
 
 
 class ContextRows:
@@ -52,10 +54,12 @@ class ContextRows:
         self._numbers = np.concatenate([self._numbers, np.arange(self._added, self._added + count)])
         self._added += count
         if not used:
-            self._arrays, self._mask = list(arrays), np.array(mask, dtype=np.int64)
+            self._arrays, self._mask = [np.require(array, requirements=["C", "W"]) for array in arrays], np.array(mask)
             return
-        if used + count > len(self._mask) or tokens > self._mask.shape[1]:
-            self._grow(used, max(2 * used, used + count, ROOM), max(tokens, self._mask.shape[1]))
+        width = max(tokens, int(np.flatnonzero(self._mask[:used].any(axis=0))[-1]) + 1)
+        room = len(self._mask)
+        if used + count > room or not width <= self._mask.shape[1] < WIDE * width:
+            self._resize(used, room if used + count <= room else max(2 * used, used + count, ROOM), width)
         new = slice(used, used + count)
         for array, part in zip(self._arrays, arrays, strict=True):
             array[new, :, :tokens] = part
@@ -71,17 +75,17 @@ class ContextRows:
             self._arrays = [array if fill_places(array, rows) else array[rows] for array in self._arrays]
         self._numbers = numbers
 
-    def _grow(self, used: int, rows: int, tokens: int) -> None:
-        def larger(array: NDArray[Any], axis: int) -> NDArray[Any]:
+    def _resize(self, used: int, rows: int, tokens: int) -> None:
+        def resized(array: NDArray[Any], axis: int) -> NDArray[Any]:
             shape = list(array.shape)
             shape[0], shape[axis] = rows, tokens
-            grown = np.empty(shape, array.dtype)
-            parts = np.split(grown[:used], [array.shape[axis]], axis)
-            parts[0][:], parts[1][:] = array[:used], 0
-            return grown
+            new = np.empty(shape, array.dtype)
+            kept, padding = np.split(new[:used], [min(tokens, array.shape[axis])], axis)
+            kept[:], padding[:] = array[:used].take(range(kept.shape[axis]), axis), 0
+            return new
 
-        self._arrays = [larger(array, 2) for array in self._arrays]
-        self._mask = larger(self._mask, 1)
+        self._arrays = [resized(array, 2) for array in self._arrays]
+        self._mask = resized(self._mask, 1)
 
 
 def gather_rows(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -92,6 +96,17 @@ def gather_rows(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
         rows: which row comes to each place.
     """
     return array[: len(rows)] if fill_places(array, rows) else array[rows]
+
+
+def order_of_places(stay: Sequence[int]) -> list[int]:
+    """Which row comes to each place when only some stay: the last ones to the places of those that left.
+
+    Args:
+        stay: rows that stay, rising.
+    """
+    places, kept = range(len(stay)), set(stay)
+    behind = [row for row in stay if row >= len(stay)]
+    return [row if row in kept else behind.pop() for row in places]
 
 
 def fill_places(array: NDArray[Any], rows: NDArray[np.int64]) -> bool:

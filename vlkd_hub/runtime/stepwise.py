@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vlkd_hub.errors import InvalidInputError
 from vlkd_hub.runtime.beam_search import beam_steps
-from vlkd_hub.runtime.context_rows import Context, pad_contexts
+from vlkd_hub.runtime.context_rows import Context, order_of_places, pad_contexts
 from vlkd_hub.runtime.decoder import StepDecoder
 from vlkd_hub.runtime.generation import choose, until_end
 from vlkd_hub.runtime.generation_settings import GenerationSettings
@@ -77,12 +77,15 @@ def generate_stepwise(
 ) -> StepwiseTexts:
     """Write the texts that :func:`vlkd_hub.runtime.generation.generate` writes, step by step.
 
+    Of samples that is true for one text alone: of several, those that ended draw no more.
+
     Args:
         decoder: has read nothing yet.
         batch_size: rows of its context.
         settings: how to choose.
         with_scores: compute the scores as well.
-        dropped: rows that nobody waits for any more; the caller may add to it between two steps.
+        dropped: rows that nobody waits for any more; the caller may change it between two steps, and what was in it at
+            one of them stays away.
 
     Returns:
         Texts that are written as they are asked for; rows are numbered as in the context.
@@ -190,10 +193,7 @@ class _OpenTexts:
         open_rows = [row for row in rows if not self._has_ended(row) and self._numbers[row] not in self._dropped]
         if len(open_rows) == len(self._numbers):
             return
-        count = len(open_rows)
-        behind = [row for row in open_rows if row >= count]
-        staying = set(open_rows)
-        kept = [row if row in staying else behind.pop() for row in range(count)]
+        kept = order_of_places(open_rows)
         self._numbers = [self._numbers[row] for row in kept]
         self._texts = [self._texts[row] for row in kept]
         self._log_probs = [self._log_probs[row] for row in kept]

@@ -53,7 +53,7 @@ def build_application(settings: ScaleSettings) -> Any:
         if found is None:
             raise BundleError(f"There is no index in {shard}. Make shards with `vlkd index split INDEX PART1 PART2`.")
         check_space(shard, found, manifest.fingerprint)
-    limits, batch = settings.server, settings.server.max_batch
+    limits, batch, texts = settings.server, settings.server.max_batch, settings.server.max_texts
 
     def deployment(kind: Any, name: str, replicas: Replicas, busy: int, holds: int, cpus: float) -> Any:
         return serve.deployment(
@@ -70,7 +70,7 @@ def build_application(settings: ScaleSettings) -> Any:
     encoder = deployment(EncoderReplica, "encoder", settings.encoders, batch, 4 * batch, model_cpus).bind(settings)
     decoder = None
     if manifest.generation is not None:
-        made = deployment(DecoderReplica, "decoder", settings.decoders, batch, 4 * batch, model_cpus)
+        made = deployment(DecoderReplica, "decoder", settings.decoders, texts, 2 * texts, model_cpus)
         decoder = made.bind(settings, encoder)
     shards = [
         deployment(

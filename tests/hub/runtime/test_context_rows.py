@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vlkd_hub.runtime.context_rows import ROOM, ContextRows, gather_rows, pad_contexts
+from vlkd_hub.runtime.context_rows import ROOM, ContextRows, gather_rows, order_of_places, pad_contexts
 
 
 def rows(count: int, tokens: int, first: float) -> tuple[list[NDArray[np.float32]], NDArray[np.int64]]:
@@ -49,6 +49,35 @@ def test_longer_and_shorter_rows() -> None:
     feeds = contexts.feeds
     assert feeds["context_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 0]]
     assert feeds["a"][:, 0, :, 0].tolist() == [[1, 1, 0, 0], [4, 4, 4, 0]]
+
+
+def test_a_long_context_is_not_paid_for_when_it_has_left() -> None:
+    """The next one that joins makes the arrays as narrow as they need be, with what is there kept."""
+    contexts = ContextRows(["a", "b"])
+    contexts.add(*rows(1, 4, 1.0))
+    contexts.add(*rows(1, 500, 2.0))
+    contexts.reorder(np.array([0]))
+    contexts.add(*rows(1, 5, 3.0))
+    feeds = contexts.feeds
+    assert feeds["context_mask"].tolist() == [[1, 1, 1, 1, 0], [1] * 5]
+    assert numbers(contexts) == [1, 3] and feeds["a"][0, 0, :, 0].tolist() == [1, 1, 1, 1, 0]
+
+
+def test_arrays_that_may_not_be_written_to() -> None:
+    """A runtime may give such: they are copied, and the places of mask and arrays stay the same."""
+    first, mask = rows(3, 2, 1.0)
+    for array in first:
+        array.flags.writeable = False
+    contexts = ContextRows(["a", "b"])
+    contexts.add(first, mask)
+    contexts.reorder(np.array([2, 1]))
+    contexts.add(*rows(1, 2, 9.0))
+    assert numbers(contexts) == [3, 2, 9] and first[0][:, 0, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_the_last_rows_take_the_places_of_those_that_left() -> None:
+    assert order_of_places([0, 2, 5]) == [0, 5, 2] and order_of_places([1, 2, 3]) == [3, 1, 2]
+    assert order_of_places([0, 1]) == [0, 1] and order_of_places([]) == []
 
 
 def test_rows_may_be_repeated_and_emptied() -> None:

@@ -76,6 +76,7 @@ def test_deployments(fake_serve: FakeServe, tiny_bundle: Path, own_shards: list[
     limits = ScaleSettings(model="b").server
     assert made["ingress"][0]["max_ongoing_requests"] > limits.max_inflight
     assert made["encoder"][0]["max_ongoing_requests"] >= 2 * limits.max_batch
+    assert made["decoder"][0]["max_ongoing_requests"] >= 2 * limits.max_texts
     assert {options["graceful_shutdown_timeout_s"] for options, _ in made.values()} == {limits.drain_s}
 
 

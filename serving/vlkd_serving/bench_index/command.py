@@ -77,9 +77,12 @@ def _print(report: dict[str, Any]) -> None:
         words = "  ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items())
         ratio, bare = speed["times_flat"][size], speed["of_bare_faiss"][size]
         low, high = speed["of_bare_faiss_spread"][size]
-        unscored = speed["of_unscored_faiss"][size]
+        unscored, mapped = speed["of_unscored_faiss"][size], speed["of_bare_faiss_mapped"][size]
         typer.echo(f"batch {size}: {words}")
-        typer.echo(f"  {ratio:.1f}x flat, {bare:.2f} of bare FAISS ({low:.2f} to {high:.2f}); {unscored:.2f} unscored")
+        typer.echo(
+            f"  {ratio:.1f}x flat, {bare:.2f} of bare FAISS ({low:.2f} to {high:.2f}), {mapped:.2f} with mapped "
+            f"vectors; {unscored:.2f} of FAISS unscored"
+        )
     for line in report["curve"]:
         typer.echo(
             f"  effort {line['effort']:>4}  recall@10 {line['recall_at_10']:.4f}  "

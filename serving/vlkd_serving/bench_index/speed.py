@@ -39,7 +39,9 @@ def measure_speed(
     """Time exact search (FAISS Flat, fp32), bare FAISS and the index, one after the other in each round.
 
     Bare FAISS is the same structure in memory with the same effort, and as many candidates scored again by FAISS with
-    the same vectors in memory; ``faiss_unscored`` leaves the scoring out, and so answers less well.
+    the same vectors in memory; ``faiss_unscored`` leaves the scoring out, and so answers less well. ``index`` reads
+    these vectors into memory as well; ``index_mapped`` has their file mapped, as `vlkd serve` without
+    ``--index-in-memory``.
 
     Args:
         index: the index folder.
@@ -52,7 +54,7 @@ def measure_speed(
         Queries a second by name and batch size, ratios (against bare FAISS of the same turn), recall@10, load average.
     """
     faiss.omp_set_num_threads(threads)
-    reader = IndexReader.open(index)
+    reader, mapped = IndexReader.open(index, in_memory=True), IndexReader.open(index)
     bare = Structure(faiss.read_index(str(index / reader.manifest.folder / VECTORS_FILE)), reader.manifest.spec)
     refined = _refined(bare, reader)
     flat = faiss.IndexFlatIP(queries.shape[1])
@@ -64,6 +66,7 @@ def measure_speed(
         "faiss": refined,
         "faiss_unscored": lambda batch: bare.search(batch, K),
         "index": lambda batch: reader.search_ids(batch, K),
+        "index_mapped": lambda batch: mapped.search_ids(batch, K),
         "index_items": lambda batch: [reader.search(query, K) for query in batch[:1000]],
     }
     load = os.getloadavg()[0]
@@ -72,6 +75,7 @@ def measure_speed(
     rates_by_size = {"1": single, str(len(queries)): at_once}
     median = {s: {name: float(np.median(values)) for name, values in by.items()} for s, by in rates_by_size.items()}
     of_bare = {s: np.divide(by["index"], by["faiss"]) for s, by in rates_by_size.items()}
+    of_bare_mapped = {s: np.divide(by["index_mapped"], by["faiss"]) for s, by in rates_by_size.items()}
     of_unscored = {s: np.divide(by["index"], by["faiss_unscored"]) for s, by in rates_by_size.items()}
     return {
         "kind": reader.manifest.kind,
@@ -84,6 +88,7 @@ def measure_speed(
         "times_flat": {s: by["index"] / by["flat"] for s, by in median.items()},
         "of_bare_faiss": {s: float(np.median(ratios)) for s, ratios in of_bare.items()},
         "of_bare_faiss_spread": {s: _quartiles(ratios) for s, ratios in of_bare.items()},
+        "of_bare_faiss_mapped": {s: float(np.median(ratios)) for s, ratios in of_bare_mapped.items()},
         "of_unscored_faiss": {s: float(np.median(ratios)) for s, ratios in of_unscored.items()},
         "threads": threads,
         "load_average": load,

@@ -23,6 +23,12 @@ def serve(
     teacher_index: Annotated[
         bool, typer.Option("--teacher-index", help="Allow an index of a space declared compatible with the model's.")
     ] = False,
+    index_in_memory: Annotated[
+        bool,
+        typer.Option(
+            "--index-in-memory", help="Read the index's vectors instead of mapping them: faster, more memory."
+        ),
+    ] = False,
     host: Annotated[str, typer.Option("--host", help="Address to listen on; the default is this machine only.")] = (
         "127.0.0.1"
     ),
@@ -85,7 +91,7 @@ def serve(
         for number, (name, path) in enumerate(bundles.items())
     ]
     fingerprint, bundle = str(sources[0].fingerprint), next(iter(bundles.values()))
-    live = _open_index(index, fingerprint, bundle, teacher_index) if index is not None else None
+    live = _open_index(index, fingerprint, bundle, teacher_index, index_in_memory) if index is not None else None
     if writable and (live is None or keys is None):
         raise InvalidInputError("--writable needs --index and --keys: nobody may change an index without a key.")
     if writable and live is not None and live.current.manifest.fingerprint != fingerprint:
@@ -102,13 +108,13 @@ def serve(
         run_server(settings, Engine(sources, settings, live, writer=writer))
 
 
-def _open_index(directory: Path, fingerprint: str, bundle: Path, teacher_index: bool) -> LiveIndex:
+def _open_index(directory: Path, fingerprint: str, bundle: Path, teacher_index: bool, in_memory: bool) -> LiveIndex:
     """The index, if the default model may query it; warns where it is not in its newest state."""
     from vlkd_hub.bundle import read_manifest
     from vlkd_serving.index import LiveIndex, QuerySpace
 
     teacher = str(read_manifest(bundle, verify=False).lineage.get("teacher", ""))
-    live = LiveIndex(directory, QuerySpace(fingerprint, teacher, teacher_index))
+    live = LiveIndex(directory, QuerySpace(fingerprint, teacher, teacher_index), in_memory=in_memory)
     if live.degraded:
         typer.secho(f"warning: {live.degraded}", fg=typer.colors.YELLOW, err=True)
     return live

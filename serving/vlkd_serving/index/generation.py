@@ -35,13 +35,14 @@ class Generation:
     Args:
         directory: the index folder.
         manifest: what the generation must be.
+        in_memory: read the vectors that candidates are scored with, instead of mapping their file.
 
     Raises:
         IndexCorruptError: a file is missing, damaged, a link, or not what the manifest says.
         FileNotFoundError: a writer removed the generation meanwhile.
     """
 
-    def __init__(self, directory: Path, manifest: IndexManifest) -> None:
+    def __init__(self, directory: Path, manifest: IndexManifest, *, in_memory: bool = False) -> None:
         folder = directory / manifest.folder
         _verify(folder, manifest)
         self.manifest = manifest
@@ -49,7 +50,7 @@ class Generation:
         shape = (manifest.ntotal, manifest.embedding_dim)
         if (len(structure), structure.dim) != shape:
             raise IndexCorruptError(f"{folder} holds another number or width of vectors than its manifest says.")
-        kept = None if manifest.spec.exact else KeptVectors.read(folder / KEPT_FILE, shape)
+        kept = None if manifest.spec.exact else KeptVectors.read(folder / KEPT_FILE, shape, in_memory=in_memory)
         self.ranking = Ranking(structure, kept)
         self.items = ItemStore.read(folder / ITEMS_FILE)
         if IDS_FILE in manifest.files:

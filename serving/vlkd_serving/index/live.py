@@ -20,17 +20,20 @@ class LiveIndex:
     Args:
         directory: the index folder.
         space: embedding space of the model that queries it; None skips the comparison.
+        in_memory: read the vectors that candidates are scored with, instead of mapping their file: faster searches for
+            memory that other processes cannot share; while a new generation takes over, for both.
 
     Raises:
         BundleError: as :meth:`IndexReader.open`.
     """
 
-    def __init__(self, directory: str | Path, space: str | QuerySpace | None) -> None:
+    def __init__(self, directory: str | Path, space: str | QuerySpace | None, *, in_memory: bool = False) -> None:
         self.directory = Path(directory)
+        self.in_memory = in_memory
         self._space = space
         self._lock = threading.Lock()
         self._stamp = manifest_stamp(self.directory)
-        self._opened = OpenIndex.open(self.directory, space)
+        self._opened = OpenIndex.open(self.directory, space, in_memory=in_memory)
         self.current = IndexReader.of(self._opened)
         self.problem: str | None = None
 
@@ -80,7 +83,7 @@ class LiveIndex:
         return True
 
     def _reopen(self, ready: Generation | None) -> bool:
-        fresh = OpenIndex.open(self.directory, self._space, ready)
+        fresh = OpenIndex.open(self.directory, self._space, ready, in_memory=self.in_memory)
         if fresh.degraded is not None and self.current.degraded is None:
             self.problem = fresh.degraded  # the present generation was verified when it was opened: never go back
             return False

@@ -213,7 +213,7 @@ class LiveWriter:
         """Write a state into a new generation and open it, verified, before anyone has to wait for that."""
         manifest = write_generation(self.directory, self._content(reader), lambda step, rows: self._go_on())
         try:
-            return Generation(self.directory, manifest)
+            return Generation(self.directory, manifest, in_memory=self.live.in_memory)
         except BaseException:
             with suppress(OSError):
                 fsio.remove_tree(self.directory / manifest.folder)

@@ -27,6 +27,7 @@ class OpenIndex:
         manifest: of the generation.
         degraded: why this is not the committed generation, or None.
         ready: the generation, where it is open already.
+        in_memory: as of :class:`Generation`.
 
     Raises:
         IndexCorruptError: a file that cannot be trusted.
@@ -39,14 +40,23 @@ class OpenIndex:
         manifest: IndexManifest,
         degraded: str | None = None,
         ready: Generation | None = None,
+        *,
+        in_memory: bool = False,
     ) -> None:
         self.directory = directory
         self.degraded = degraded
-        self.generation = ready if ready is not None else Generation(directory, manifest)
+        self.generation = ready if ready is not None else Generation(directory, manifest, in_memory=in_memory)
         self.read_log_again()
 
     @classmethod
-    def open(cls, directory: Path, space: str | QuerySpace | None, ready: Generation | None = None) -> OpenIndex:
+    def open(
+        cls,
+        directory: Path,
+        space: str | QuerySpace | None,
+        ready: Generation | None = None,
+        *,
+        in_memory: bool = False,
+    ) -> OpenIndex:
         """Open the committed generation, or the one before it where the committed one is damaged.
 
         ``ready`` is taken for the committed one, verified and open, if it is that.
@@ -58,7 +68,7 @@ class OpenIndex:
         """
         for _ in range(_OPEN_ATTEMPTS):
             try:
-                found = cls._open_verified(directory, ready)
+                found = cls._open_verified(directory, ready, in_memory)
             except (FileNotFoundError, LogRewrittenError):
                 continue  # a writer removed a generation or wrote the log anew between two of our reads
             check_space(directory, found.generation.manifest, space)
@@ -66,7 +76,7 @@ class OpenIndex:
         raise IndexCorruptError(f"Files of the index {directory} are missing, or change faster than they can be read.")
 
     @classmethod
-    def _open_verified(cls, directory: Path, ready: Generation | None) -> OpenIndex:
+    def _open_verified(cls, directory: Path, ready: Generation | None, in_memory: bool) -> OpenIndex:
         try:
             manifest = read_manifest(directory)
             if manifest is None:
@@ -74,14 +84,14 @@ class OpenIndex:
                     raise IndexCorruptError(f"{directory / MANIFEST_NAME} is missing.")
                 raise BundleError(f"There is no index in {directory}. Make one with `vlkd index build`.")
             same = ready is not None and ready.manifest == manifest
-            return cls(directory, manifest, ready=ready if same else None)
+            return cls(directory, manifest, ready=ready if same else None, in_memory=in_memory)
         except IndexCorruptError as damage:
             try:
                 previous = read_manifest(directory, PREVIOUS_NAME)
                 if previous is None:
                     raise damage
                 reason = f"{damage} Generation {previous.generation} is served instead."
-                return cls(directory, previous, degraded=reason)
+                return cls(directory, previous, degraded=reason, in_memory=in_memory)
             except IndexCorruptError:
                 raise damage from None
 
@@ -117,19 +127,22 @@ class IndexReader(SearchView):
     """One state of an index, open for search; safe to use from several threads."""
 
     @classmethod
-    def open(cls, directory: str | Path, space: str | QuerySpace | None = None) -> IndexReader:
+    def open(
+        cls, directory: str | Path, space: str | QuerySpace | None = None, *, in_memory: bool = False
+    ) -> IndexReader:
         """Open what is there now; it stays as it is whatever a writer does.
 
         Args:
             directory: the index folder.
             space: fingerprint, or more, of the model that will query it; None skips the comparison.
+            in_memory: read the vectors that candidates are scored with, instead of mapping their file.
 
         Raises:
             BundleError: no index there.
             SpaceError: one built with another model.
             IndexCorruptError: neither generation can be trusted.
         """
-        return cls.of(OpenIndex.open(Path(directory), space))
+        return cls.of(OpenIndex.open(Path(directory), space, in_memory=in_memory))
 
     @classmethod
     def of(cls, opened: OpenIndex) -> IndexReader:

@@ -83,12 +83,12 @@ def write_kept(path: Path, blocks: Iterable[FloatArray], shape: tuple[int, int],
 
 
 class KeptVectors:
-    """The vectors of a generation by row, mapped from disk.
+    """The vectors of a generation by row, mapped from disk or read into memory.
 
     Args:
         array: (N, D) fp16 or fp32.
-        pages: the whole file, mapped so that writing changes this process's pages only; the vectors are its end. None
-            where they lie in no file, or the system grants no such mapping.
+        pages: the whole file, read, or mapped so that writing changes this process's pages only; the vectors are its
+            end. None where they lie in no file, or the system grants no such mapping.
     """
 
     def __init__(self, array: NDArray[np.generic], pages: NDArray[np.uint8] | None = None) -> None:
@@ -96,8 +96,8 @@ class KeptVectors:
         self.pages = pages
 
     @classmethod
-    def read(cls, path: Path, shape: tuple[int, int]) -> KeptVectors:
-        """Map a file whose SHA-256 has been verified.
+    def read(cls, path: Path, shape: tuple[int, int], *, in_memory: bool = False) -> KeptVectors:
+        """Map a file whose SHA-256 has been verified, or read it.
 
         Raises:
             IndexCorruptError: not such a file, or of another shape or type.
@@ -108,7 +108,7 @@ class KeptVectors:
             raise IndexCorruptError(f"{path} is not an array of vectors.") from None
         if array.shape != shape or array.dtype.str not in _TYPES:
             raise IndexCorruptError(f"{path} holds {array.dtype} values of shape {array.shape}, expected {shape}.")
-        pages = _private_pages(path)
+        pages = _pages_in_memory(path) if in_memory else _private_pages(path)
         if pages is None:
             return cls(np.asarray(array))  # a plain view of the mapping: its rows are read faster
         return cls(pages[-array.nbytes :].view(array.dtype).reshape(shape) if array.nbytes else array, pages)
@@ -157,6 +157,15 @@ class KeptVectors:
             np.einsum("qkd,qd->qk", self.rows(np.maximum(rows[part], 0)), queries[part], out=found[part])
         found[rows < 0] = -np.inf
         return found
+
+
+def _pages_in_memory(path: Path) -> NDArray[np.uint8]:
+    """Memory of numpy's own, for which it asks the system for large pages: fewer addresses to look up in a search."""
+    pages = np.empty(path.stat().st_size, dtype=np.uint8)
+    with path.open("rb") as handle:
+        if handle.readinto(pages.data) != len(pages):
+            raise IndexCorruptError(f"{path} changed its length while it was read.")
+    return pages
 
 
 def _private_pages(path: Path) -> NDArray[np.uint8] | None:

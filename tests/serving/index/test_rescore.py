@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlkd_serving.index import Budget, IndexReader, IndexWriter, Item
+from vlkd_serving.index import Budget, IndexReader, IndexWriter, Item, LiveIndex, LiveWriter
 from vlkd_serving.index import vectors as vectors_module
 from vlkd_serving.index.ranking import best_of
 from vlkd_serving.index.vectors import KeptVectors
@@ -51,6 +51,38 @@ def test_the_scores_are_those_of_the_kept_vectors(tmp_path: Path, kind: str, cod
         assert [item_id for item_id, _ in alone] == [item_id for item_id, _ in line]
         np.testing.assert_allclose([score for _, score in alone], [score for _, score in line], atol=1e-6)
     assert (tmp_path / reader.manifest.folder / "exact.npy").read_bytes() == before
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("ivf", "int8"), ("hnsw", "fp32"), ("flat", "fp32"), ("ivf", "fp16")])
+def test_vectors_in_memory_answer_alike(tmp_path: Path, kind: str, codec: str, vectors: np.ndarray) -> None:
+    """The same hits as with the file mapped, to the last digit; and no file of vectors is needed any more."""
+    mapped = build(tmp_path, kind, codec, vectors)
+    loaded = IndexReader.open(tmp_path, in_memory=True)
+    queries = np.random.default_rng(1).normal(size=(20, D)).astype(np.float32)
+    assert loaded.search_ids(queries, 15) == mapped.search_ids(queries, 15)
+    assert loaded.search(queries[0], 5, where="even = true") == mapped.search(queries[0], 5, where="even = true")
+    np.testing.assert_array_equal(loaded.vectors(), mapped.vectors())
+    if mapped.manifest.spec.exact:
+        return
+    path = tmp_path / mapped.manifest.folder / "exact.npy"
+    assert loaded.generation.ranking.vectors.pages is not None
+    path.write_bytes(bytes(path.stat().st_size))  # in place: what is mapped changes with it, what was read does not
+    assert not mapped.vectors().any() and loaded.search_ids(queries[:1], 15)[0][0][1] > 0
+
+
+def test_a_live_index_in_memory_stays_there(tmp_path: Path, vectors: np.ndarray) -> None:
+    """Through a compaction, by its own writer or another's."""
+    build(tmp_path, "ivf", "int8", vectors)
+    live, follows = LiveIndex(tmp_path, None, in_memory=True), LiveIndex(tmp_path, None, in_memory=True)
+    with LiveWriter(live) as writer:
+        writer.put([Item(id="new")], vectors[:1])
+        writer.compact()
+    follows.refresh()
+    for each in (live, follows):
+        generation = each.current.generation
+        assert generation.manifest.generation == 2 and len(each.current) == N + 1
+        (tmp_path / generation.manifest.folder / "exact.npy").write_bytes(b"")
+        assert np.isfinite(each.current.vectors()).all() and each.current.search(vectors[0], 2)[0].score > 0.9
 
 
 def test_a_file_larger_than_the_memory_can_be_mapped(tmp_path: Path) -> None:

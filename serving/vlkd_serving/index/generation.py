@@ -35,7 +35,7 @@ class Generation:
     Args:
         directory: the index folder.
         manifest: what the generation must be.
-        in_memory: read the vectors that candidates are scored with, instead of mapping their file.
+        in_memory: read the ids, and the vectors that candidates are scored with, instead of mapping their files.
 
     Raises:
         IndexCorruptError: a file is missing, damaged, a link, or not what the manifest says.
@@ -54,7 +54,7 @@ class Generation:
         self.ranking = Ranking(structure, kept)
         self.items = ItemStore.read(folder / ITEMS_FILE)
         if IDS_FILE in manifest.files:
-            self.ids = IdTable.read(folder / IDS_FILE)
+            self.ids = IdTable.read(folder / IDS_FILE, in_memory=in_memory)
         else:
             self.ids = IdTable.of(item.id for _, item in self.items.all())
         if not len(self.ids) == self.items.count() == manifest.ntotal:

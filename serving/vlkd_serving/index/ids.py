@@ -21,6 +21,8 @@ __all__ = ["IdTable", "write_ids"]
 _MAGIC = b"VLKDIDS1"
 _HEAD = len(_MAGIC) + 8
 _SOME, _FEW = 6, 64
+_WIDEST = 32
+_BLOCK = 1 << 20
 
 
 class IdTable:
@@ -29,16 +31,18 @@ class IdTable:
     Args:
         offsets: (N + 1,) byte positions in ``text``.
         text: every id, UTF-8, one after the other.
+        in_memory: keep a second copy in rows of equal length, where no id is long: one place to look at for each.
     """
 
-    def __init__(self, offsets: NDArray[np.uint64], text: bytes | memoryview) -> None:
+    def __init__(self, offsets: NDArray[np.uint64], text: bytes | memoryview, *, in_memory: bool = False) -> None:
         self._offsets = offsets
         self._ends = memoryview(offsets.data)  # its numbers are Python's own, which is faster for a few
         self._text = text
         self._bytes = np.frombuffer(text, dtype=np.uint8)
+        self._packed = _packed(offsets, self._bytes) if in_memory else None
 
     @classmethod
-    def read(cls, path: Path) -> IdTable:
+    def read(cls, path: Path, *, in_memory: bool = False) -> IdTable:
         """Map a file whose SHA-256 has been verified.
 
         Raises:
@@ -54,7 +58,7 @@ class IdTable:
         text = content[start:]
         if offsets[0] != 0 or int(offsets[-1]) != len(text) or (np.diff(offsets.astype(np.int64)) < 0).any():
             raise IndexCorruptError(f"{path} holds offsets that lead outside it.")
-        return cls(offsets, text)
+        return cls(offsets, text, in_memory=in_memory)
 
     @classmethod
     def of(cls, ids: Iterable[str]) -> IdTable:
@@ -71,6 +75,8 @@ class IdTable:
 
     def many(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
         """The ids of several rows."""
+        if self._packed is not None:
+            return [each.decode() for each in self._packed[rows].tolist()]
         ends, text = self._ends, self._text
         if len(rows) < _SOME:
             return [str(text[ends[row] : ends[row + 1]], "utf-8") for row in rows]
@@ -100,6 +106,21 @@ class IdTable:
             handle.write(self._offsets.astype("<u8").tobytes())
             handle.write(bytes(self._text))
             handle.sync()
+
+
+def _packed(offsets: NDArray[np.uint64], text: NDArray[np.uint8]) -> NDArray[np.bytes_] | None:
+    """(N,) ids, padded with NUL; None where one is longer than :data:`_WIDEST`, or ends with what would be padding."""
+    ends = offsets.astype(np.int64)
+    lengths = np.diff(ends)
+    width = int(lengths.max(initial=0))
+    if not 0 < width <= _WIDEST or not text[ends[1:][lengths > 0] - 1].all():
+        return None
+    table = np.zeros((len(lengths), width), dtype=np.uint8)
+    for start in range(0, len(lengths), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        part = text[ends[start] : ends[min(start + _BLOCK, len(lengths))]]
+        table[block][np.arange(width) < lengths[block, None]] = part
+    return table.view(f"S{width}").ravel()
 
 
 def write_ids(path: Path, ids: Iterable[str]) -> None:

@@ -20,8 +20,8 @@ class LiveIndex:
     Args:
         directory: the index folder.
         space: embedding space of the model that queries it; None skips the comparison.
-        in_memory: read the vectors that candidates are scored with, instead of mapping their file: faster searches for
-            memory that other processes cannot share; while a new generation takes over, for both.
+        in_memory: read the ids, and the vectors that candidates are scored with, instead of mapping their files: faster
+            searches for memory that other processes cannot share; while a new generation takes over, for both.
 
     Raises:
         BundleError: as :meth:`IndexReader.open`.

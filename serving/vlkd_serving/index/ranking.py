@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vlkd_serving.index.rescore import MOST_ALONE, Rescored
+from vlkd_serving.index.rescore import MOST_ALONE, Rescored, SearchAlone
 from vlkd_serving.index.structure import Structure
 from vlkd_serving.index.vectors import FloatArray, KeptVectors
 
@@ -73,13 +73,13 @@ class Ranking:
             scores[short], rows[short] = rank_exactly(self.vectors, queries[short], depth, selected)
         return scores, rows
 
-    def rank_alone(self, query: FloatArray, depth: int) -> tuple[list[float], list[int]] | None:
-        """As :meth:`rank` for one query (D,) of any length, all rows, the short way; None where there is none."""
+    def alone(self, depth: int) -> SearchAlone | None:
+        """:meth:`rank` for one query at a time, all rows, the short way; None where there is none."""
         spec = self.structure.spec
         wanted = depth * spec.oversample
         if self._rescored is None or wanted > min(MOST_ALONE, len(self)):
             return None
-        return self._rescored.search_alone(query, wanted, spec.effort)
+        return self._rescored.alone(wanted, depth, spec.effort)
 
     def blocks(self) -> Iterator[FloatArray]:
         """Every vector in row order, block by block."""

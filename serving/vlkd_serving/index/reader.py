@@ -135,7 +135,7 @@ class IndexReader(SearchView):
         Args:
             directory: the index folder.
             space: fingerprint, or more, of the model that will query it; None skips the comparison.
-            in_memory: read the vectors that candidates are scored with, instead of mapping their file.
+            in_memory: read the ids, and the vectors that candidates are scored with, instead of mapping their files.
 
         Raises:
             BundleError: no index there.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import faiss
 import numpy as np
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from vlkd_serving.index.structure import Structure
 from vlkd_serving.index.vectors import FloatArray, KeptVectors
 
-__all__ = ["MOST_ALONE", "Rescored"]
+__all__ = ["MOST_ALONE", "Rescored", "SearchAlone"]
 
 MOST_ALONE = 64
 """Candidates of a query that is searched alone, at most."""
+SearchAlone: TypeAlias = Callable[[FloatArray], tuple[list[float], list[int]] | None]
 _FLOAT = np.dtype(np.float32)
 _SIZE_BYTES = 8
 """The last field of FAISS's header: how many bytes of vectors follow."""
@@ -40,31 +42,36 @@ class Rescored:
         self._exact = _index_over(kept)
         self._both = faiss.IndexRefine(structure.faiss_index, self._exact)
         self._unfiltered: dict[int, Any] = {}
-        self._shape = (structure.dim,)
-        self._buffers = _Buffers(structure.dim)
 
-    def search_alone(self, query: FloatArray, k: int, effort: int) -> tuple[list[float], list[int]] | None:
-        """As :meth:`search` for one query, in as few steps as possible: beside a search of a few lists each one shows.
+    def alone(self, wanted: int, depth: int, effort: int) -> SearchAlone:
+        """As :meth:`search` for one query at a time, in as few steps as possible: beside a search of a few lists each
+        one shows.
 
         Args:
-            query: (D,) of any positive length.
-            k: at most MOST_ALONE.
+            wanted: candidates.
+            depth: rows that are given, at most ``wanted``.
             effort: as in :meth:`search`.
 
         Returns:
-            Scores in falling order and rows; None where the long way has to tell what is wrong, or to order equals.
+            A function of a query (D,) of any positive length: ``wanted`` scores in falling order, and the first
+            ``depth`` rows; None where the long way has to tell what is wrong, or to order equals.
         """
-        if query.shape != self._shape or query.dtype is not _FLOAT:
-            return None
-        length = math.sqrt(query.dot(query))
-        if not 0 < length < math.inf:
-            return None
-        unit, scores_found, rows_found, *pointers = self._buffers.all
-        np.divide(query, length, out=unit)
-        params = self._unfiltered.get(effort) or self._remembered(effort)
-        self._both.search_c(1, pointers[0], k, pointers[1], pointers[2], params)
-        scores, rows = scores_found[:k].tolist(), rows_found[:k].tolist()
-        return (scores, rows) if rows[-1] >= 0 and len(set(scores)) == k else None
+        shape, search, params = (self._structure.dim,), self._both.search_c, self._remembered(effort)
+        buffers, root, divide, infinite = _Buffers(self._structure.dim, wanted, depth), math.sqrt, np.divide, math.inf
+
+        def search_alone(query: FloatArray) -> tuple[list[float], list[int]] | None:
+            if query.shape != shape or query.dtype is not _FLOAT:
+                return None
+            length = root(query.dot(query))
+            if not 0 < length < infinite:
+                return None
+            unit, found, rows, first, unit_at, found_at, rows_at = buffers.all
+            divide(query, length, out=unit)
+            search(1, unit_at, wanted, found_at, rows_at, params)
+            scores = found.tolist()
+            return (scores, first.tolist()) if rows[-1] >= 0 and len(set(scores)) == wanted else None
+
+        return search_alone
 
     def search(
         self, queries: FloatArray, k: int, selected: NDArray[np.bool_] | None, effort: int
@@ -89,11 +96,13 @@ class _Buffers(threading.local):
 
     Args:
         dim: D.
+        wanted: scores and rows that FAISS writes.
+        depth: the first so many rows have a view of their own.
     """
 
-    def __init__(self, dim: int) -> None:
-        arrays = np.empty(dim, np.float32), np.empty(MOST_ALONE, np.float32), np.empty(MOST_ALONE, np.int64)
-        self.all = *arrays, *(faiss.swig_ptr(array) for array in arrays)
+    def __init__(self, dim: int, wanted: int, depth: int) -> None:
+        arrays = np.empty(dim, np.float32), np.empty(wanted, np.float32), np.empty(wanted, np.int64)
+        self.all = *arrays, arrays[-1][:depth], *(faiss.swig_ptr(array) for array in arrays)
 
 
 def _index_over(kept: KeptVectors) -> Any:

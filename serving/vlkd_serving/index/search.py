@@ -52,7 +52,7 @@ class SearchView:
         self.generation = generation
         self.delta = delta
         self.degraded = degraded
-        self._rank_alone = generation.ranking.rank_alone if delta.empty else None
+        self._alone = generation.ranking.alone(_FIRST_DEPTH) if delta.empty else None
 
     @property
     def manifest(self) -> IndexManifest:
@@ -284,8 +284,8 @@ class SearchView:
         self, query: FloatArray, k: int, where: str | None, until: float | None = None
     ) -> tuple[list[float], list[int]]:
         """Scores and rows of one query's best, (D,); at least as many scores as rows."""
-        if self._rank_alone is not None and where is None and 1 <= k <= _FIRST_DEPTH:
-            found = self._rank_alone(query, _FIRST_DEPTH)
+        if self._alone is not None and where is None and 1 <= k <= _FIRST_DEPTH:
+            found = self._alone(query)
             if found is not None:
                 return found if k == _FIRST_DEPTH else (found[0][:k], found[1][:k])
         scores, rows = self.search_rows(query[None], k, where, until)

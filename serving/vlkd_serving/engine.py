@@ -20,7 +20,7 @@ from vlkd_serving.background import follow_index, show_index, unload_idle_models
 from vlkd_serving.canary import Canary, check_model
 from vlkd_serving.context import current
 from vlkd_serving.errors import ForbiddenError, NotFoundError, ServingError, UnavailableError
-from vlkd_serving.index import Hit, Item, LiveIndex, LiveWriter, mix
+from vlkd_serving.index import Item, LiveIndex, LiveWriter, mix
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.model_pool import ModelPool, ModelSource
 from vlkd_serving.pre import Picture, PrePool, run_on
@@ -307,13 +307,8 @@ class Engine:
     async def _find(self, query: Floats, question: SearchQuestion, deadline: float) -> SearchAnswer:
         """Search by a vector, (D,): here, in this engine's own index."""
         reader = self.require_index().current
-        last = time.monotonic() + deadline - asyncio.get_running_loop().time()
-
-        def work() -> list[Hit]:
-            until = min(last, time.monotonic() + self.settings.filter_s)
-            return reader.search(query, question.k, offset=question.offset, where=question.where, until=until)
-
-        return reader.manifest.generation, await self._pre.run(work, deadline)
+        hits = await self._pre.search(reader, query, question.k, deadline, offset=question.offset, where=question.where)
+        return reader.manifest.generation, hits
 
     @asynccontextmanager
     async def _work(self, items: int, model: str | None, task: str) -> AsyncIterator[tuple[ServedModel, float]]:

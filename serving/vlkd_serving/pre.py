@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import TypeAlias, TypeVar
 from vlkd_serving.encoder_cache import EncoderCache, picture_key
 from vlkd_serving.errors import DeadlineError
 from vlkd_serving.images import PictureLimits, decode_base64, decode_picture
+from vlkd_serving.index import Hit
+from vlkd_serving.index.search import SearchView
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.protocol import EncodedPicture, Floats, MatchItem, Parts
 from vlkd_serving.security.fetch import Fetcher, is_url
@@ -33,12 +36,12 @@ class PreparedPicture:
 
 
 class PrePool:
-    """Decodes, preprocesses and tokenises. Admission bounds what can wait for its threads.
+    """Decodes, preprocesses and tokenises, and searches an index. Admission bounds what can wait for its threads.
 
     Pictures are fetched on threads of their own: a slow host keeps nobody else from being decoded.
 
     Args:
-        settings: numbers of threads and the limits of a picture.
+        settings: numbers of threads, the limits of a picture and of a filter.
         metrics: counts what comes too late.
     """
 
@@ -46,6 +49,7 @@ class PrePool:
         self._pool = ThreadPoolExecutor(settings.pre_workers, thread_name_prefix="vlkd-pre")
         self._fetching = ThreadPoolExecutor(settings.fetch_workers, thread_name_prefix="vlkd-fetch")
         self._metrics = metrics
+        self._filter_s = settings.filter_s
         self._fetcher = (
             Fetcher(settings.fetch_hosts, settings.max_picture_bytes, settings.fetch_timeout_s)
             if settings.fetch_hosts
@@ -103,6 +107,23 @@ class PrePool:
     async def tokens(self, texts: Sequence[str], parts: Parts, deadline: float) -> list[list[int]]:
         """Token ids of each text."""
         return await self.run(lambda: [parts.tokenize(text) for text in texts], deadline)
+
+    async def search(
+        self, view: SearchView, query: Floats, k: int, deadline: float, *, offset: int = 0, where: str | None = None
+    ) -> list[Hit]:
+        """:meth:`SearchView.search` for a vector (D,), within the time that its filter may take.
+
+        Raises:
+            WhereError: the filter cannot be read, or takes longer than that or than the request has.
+            DeadlineError: not done in time.
+        """
+        last = time.monotonic() + deadline - asyncio.get_running_loop().time()
+
+        def work() -> list[Hit]:
+            until = min(last, time.monotonic() + self._filter_s)
+            return view.search(query, k, offset=offset, where=where, until=until)
+
+        return await self.run(work, deadline)
 
     async def run(self, work: Callable[[], Value], deadline: float) -> Value:
         """Run ``work`` on the pool.

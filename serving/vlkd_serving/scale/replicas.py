@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from vlkd_serving.background import follow_index
 from vlkd_serving.context import RequestContext
 from vlkd_serving.engine import Engine
 from vlkd_serving.errors import UnavailableError
-from vlkd_serving.index import Hit, LiveIndex
+from vlkd_serving.index import LiveIndex
 from vlkd_serving.loading import MATCHING, model_source
 from vlkd_serving.metrics import Metrics
 from vlkd_serving.pre import Picture, PrePool
@@ -123,7 +122,6 @@ class ShardReplica:
         self._metrics = Metrics()
         self._pool = PrePool(settings.server, self._metrics)
         self._poll_s = settings.server.index_poll_s
-        self._filter_s = settings.server.filter_s
         self._follower: asyncio.Task[None] | None = None
 
     async def search(
@@ -133,12 +131,7 @@ class ShardReplica:
         deadline = arrive(context)
         self._follow()
         reader = self._index.current
-        last = time.monotonic() + deadline - asyncio.get_running_loop().time()
-
-        def work() -> list[Hit]:
-            return reader.search(query, k, where=where, until=min(last, time.monotonic() + self._filter_s))
-
-        hits = await answer(self._pool.run(work, deadline))
+        hits = await answer(self._pool.search(reader, query, k, deadline, where=where))
         if isinstance(hits, VlkdError):
             return hits
         return ShardAnswer(reader.manifest.generation, self._index.degraded, hits)
